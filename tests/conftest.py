@@ -1,0 +1,79 @@
+"""What all tests share: real data from outside the project, waiting for a condition, the check that nothing is left."""
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import onnx
+import psutil
+import pytest
+
+_MARKER = "TESTS_OF_SPARK_ACCEL"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def eventually(condition: Callable[[], object], limit: float = 20.0, what: str = "") -> None:
+    """Waits until `condition()` is true, at most `limit` seconds; then fails, saying what was waited for."""
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, f"not within {limit} s: {what or condition}"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def shared_resnet50() -> Path:
+    """The folder with real ResNet50 weights and photographs, which the project may not carry."""
+    folder = SHARED / "resnet50"
+    if not folder.is_dir():
+        pytest.skip("no real ResNet50 weights and photographs beside the checkout (../shared/resnet50)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def resnet50_onnx(shared_resnet50: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real ResNet50 v1.5 as a float32 ONNX file."""
+    builder = _module(shared_resnet50 / "build_onnx.py")
+    path = tmp_path_factory.mktemp("onnx") / "resnet50.onnx"
+    onnx.save(builder.build(builder.load_weights(shared_resnet50 / "weights" / "resnet50_v1.5_codes.npz")), path)
+    return path
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    files = _region_files()
+    os.environ[_MARKER] = str(os.getpid())
+    yield
+    eventually(lambda: not _daemons(), 90, f"all daemons and workers of the tests end: {_daemons()}")
+    assert _region_files() <= files, "shared-memory files are left behind"
+
+
+def _region_files() -> set[str]:
+    return {entry.name for entry in os.scandir("/dev/shm") if entry.name.startswith("spark-accel-")}
+
+
+def _daemons() -> list[str]:
+    """Command lines of daemons and workers that descend from the tests: those have the tests' own marker."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = " ".join(process.info["cmdline"] or ())
+        if "spark_accel" not in command or process.pid == os.getpid():
+            continue
+        try:
+            environment = process.environ()
+        except psutil.Error:
+            continue
+        if environment.get(_MARKER) == str(os.getpid()):
+            found.append(f"{process.pid} {command}")
+    return found
