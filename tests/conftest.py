@@ -10,9 +10,15 @@ from types import ModuleType
 import onnx
 import psutil
 import pytest
+from hypothesis import settings
 
 _MARKER = "TESTS_OF_SPARK_ACCEL"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+# Examples compile kernels and talk to daemons: how long one takes says nothing.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 
 def eventually(condition: Callable[[], object], limit: float = 20.0, what: str = "") -> None:

@@ -1,0 +1,61 @@
+# make setup | demo | test | lint | format | docs | bench | wheel | clean; needs Python 3.10+, JDK 17+ and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+BENCH_INSTALLED := $(VENV)/.bench-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-python lint format docs bench wheel clean
+
+help: ## print the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+include jvm-bridge/sbt.mk
+
+setup: $(INSTALLED) jar ## make .venv and build the bridge's jar
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "spark-accel needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1): make PYTHON=..." >&2; exit 1; }
+	@"$${JAVA_HOME:+$$JAVA_HOME/bin/}java" -version 2>&1 | grep -qE 'version "(1[7-9]|[2-9][0-9])' || \
+	  { echo "spark-accel needs a JDK 17 or newer: install one, or point JAVA_HOME at it" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: setup ## classify photographs: make demo [IMAGES=dir] [MODEL=name-or-file]
+	PYSPARK_PYTHON=$(CURDIR)/$(BIN)/python $(BIN)/python examples/demo.py \
+	  $(if $(IMAGES),--images '$(IMAGES)') $(if $(MODEL),--model '$(MODEL)')
+
+test: test-python test-scala ## all tests; TESTS=tests/test_x.py for some of the Python ones
+
+test-python: setup ## the Python tests
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: $(INSTALLED) lint-scala ## ruff, mypy, scalafmt, and whether the generated docs are fresh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python docs/make_configuration.py --check
+
+format: $(INSTALLED) format-scala ## format all code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(INSTALLED) ## make docs/configuration.md from the settings table
+	$(BIN)/python docs/make_configuration.py
+
+$(BENCH_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	touch $@
+
+bench: setup $(BENCH_INSTALLED) ## images/s of this and of TensorFlow float32, interleaved
+	$(BIN)/python benchmarks/images_per_second.py
+
+wheel: setup ## dist/*.whl with the jar and the kernels in it
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove what was built, and .venv
+	rm -rf $(VENV) .tools dist target project/target project/project jvm-bridge/target
