@@ -1,7 +1,5 @@
 """Small random networks for tests of the tiers: every kind of layer, odd sizes, residuals."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -87,7 +85,7 @@ def random_plan(
         shapes[layer.output] = output_shape(layer, shapes[layer.input])
         return layer.output
 
-    def convolution(x: str, output: str, out: int, side: int, stride: int, **options: Any) -> str:
+    def convolution(x: str, output: str, out: int, side: int, stride: int, **options: str | bool) -> str:
         sides, strides = (side, side), (stride, stride)
         return add(random_convolution(rng, shapes[x], out, sides, strides, input=x, output=output, **options))
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spark_accel.networks import reference
+from spark_accel.networks import reference, windows
 from spark_accel.networks.plan import Convolution, GlobalAveragePool, MaxPool, output_shape
 from tests.plans import random_convolution, random_dense, random_images, random_plan
 
@@ -83,7 +83,7 @@ def test_convolution_in_bands_of_rows_equals_the_whole(monkeypatch: pytest.Monke
     x = rng.integers(0, 256, (5, 13, 9, 4), np.uint8)
     whole = reference.convolution(layer, x)
 
-    monkeypatch.setattr(reference, "_WINDOW_BYTES", 2 * 9 * 36 * 4)
+    monkeypatch.setattr(windows, "BLOCK_BYTES", 2 * 9 * 36 * 4)
 
     np.testing.assert_array_equal(reference.convolution(layer, x), whole)
 

@@ -7,7 +7,6 @@ layer's weights are cut into pieces for which that holds, and the pieces' sums a
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from spark_accel.networks.plan import (
     INPUT,
@@ -22,9 +21,9 @@ from spark_accel.networks.plan import (
     UInt8,
     output_shape,
 )
+from spark_accel.networks.windows import Window, pad, strided, unfold
 
 _EXACT = 2**24
-_WINDOW_BYTES = 2**25  # of unfolded float32 windows at a time: bounds the memory whatever the batch
 
 
 def run(plan: Plan, images: UInt8) -> Float32:
@@ -61,7 +60,8 @@ def convolution(layer: Convolution, x: UInt8, residual: UInt8 | None = None) -> 
     rows, columns, out = output_shape(layer, (x.shape[1], x.shape[2], x.shape[3]))
     y = np.empty((x.shape[0], rows, columns, out), np.uint8)
     pieces = _pieces(layer.weights.reshape(out, -1))
-    for images, band, windows in _windows(layer, x, rows, columns):
+    window = Window(layer.weights.shape[1:3], layer.stride, layer.padding)
+    for images, band, windows in unfold(x, window, layer.pad_value, out):
         total = _matrix_product(windows, pieces)
         total += layer.bias
         shape = y[images, band].shape
@@ -74,12 +74,11 @@ def convolution(layer: Convolution, x: UInt8, residual: UInt8 | None = None) -> 
 def max_pool(layer: MaxPool, x: UInt8) -> UInt8:
     """uint8 [n, rows, columns, channels] for x uint8 [n, height, width, channels]."""
     rows, columns, channels = output_shape(layer, (x.shape[1], x.shape[2], x.shape[3]))
-    top, left, bottom, right = layer.padding
-    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    padded = pad(x, layer.padding, np.zeros(channels, np.uint8))
     y = np.zeros((x.shape[0], rows, columns, channels), np.uint8)
     for i in range(layer.kernel[0]):
         for j in range(layer.kernel[1]):
-            np.maximum(y, _strided(padded, i, j, layer.stride, (rows, columns)), out=y)
+            np.maximum(y, strided(padded, i, j, layer.stride, (rows, columns)), out=y)
     return y
 
 
@@ -128,38 +127,3 @@ def _matrix_product(x: Float32, pieces: list[tuple[slice, Float32]]) -> Int32:
     for terms, weights in pieces[1:]:
         total += (x[:, terms] @ weights).astype(np.int32)
     return total
-
-
-def _windows(
-    layer: Convolution, x: UInt8, rows: int, columns: int
-) -> Iterator[tuple[slice, slice, npt.NDArray[np.float32]]]:
-    """Blocks of (images, output rows) with their unfolded windows, float32 [pixels, kernel height * width * in]."""
-    kernel_rows, kernel_columns, channels = layer.weights.shape[1:]
-    row_bytes = columns * max(kernel_rows * kernel_columns * channels, layer.weights.shape[0]) * 4
-    images = max(1, _WINDOW_BYTES // (row_bytes * rows))
-    band = rows if row_bytes * rows <= _WINDOW_BYTES else max(1, _WINDOW_BYTES // row_bytes)
-    top, left, bottom, right = layer.padding
-    for first in range(0, x.shape[0], images):
-        block = slice(first, min(first + images, x.shape[0]))
-        padded = x[block]
-        if any(layer.padding):
-            shape = (padded.shape[0], x.shape[1] + top + bottom, x.shape[2] + left + right, channels)
-            padded = np.broadcast_to(layer.pad_value, shape).copy()
-            padded[:, top : top + x.shape[1], left : left + x.shape[2]] = x[block]
-        for start in range(0, rows, band):
-            part = slice(start, min(start + band, rows))
-            size = (part.stop - part.start, columns)
-            unfolded = np.empty((padded.shape[0], *size, kernel_rows, kernel_columns, channels), np.float32)
-            for i in range(kernel_rows):
-                for j in range(kernel_columns):
-                    unfolded[:, :, :, i, j] = _strided(padded, start * layer.stride[0] + i, j, layer.stride, size)
-            yield block, part, unfolded.reshape(padded.shape[0] * size[0] * columns, -1)
-
-
-def _strided(padded: UInt8, row: int, column: int, stride: tuple[int, int], size: tuple[int, int]) -> UInt8:
-    """The input of one kernel position for `size` outputs, the first of which looks at (row, column)."""
-    return padded[
-        :,
-        row : row + (size[0] - 1) * stride[0] + 1 : stride[0],
-        column : column + (size[1] - 1) * stride[1] + 1 : stride[1],
-    ]
