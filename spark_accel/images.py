@@ -38,8 +38,9 @@ def decode(data: bytes, height: int, width: int, resize: int, out: UInt8 | None 
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.format in ("JPEG", "MPO"):
-                # libjpeg decodes at 1/2, 1/4 or 1/8; draft() never goes below the size that it is given.
-                image.draft(None, (resize, resize))
+                # libjpeg decodes at 1/2, 1/4 or 1/8, here never below twice what is wanted: down to just what is wanted
+                # cost 1 to 3 of 216 photographs their right class, down to twice cost none.
+                image.draft(None, (2 * resize, 2 * resize))
             _check_size(image.width, image.height)
             image.load()
             return _fit(image, height, width, resize, out)
