@@ -1,0 +1,2 @@
+package org.sparkaccel
+class AccelPlugin
