@@ -4,11 +4,36 @@
 `repository.py`'s; what a configuration means for a computation is the backends'.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInput, ModelOutput
+
+from spark_accel.daemon import datatypes
+from spark_accel.networks import plan
+
+FILE_NAME = "config.pbtxt"
+_MAX_CONFIG_BYTES = 2**20
+_MAX_LABEL_BYTES = 2**24
+# Parts of Triton's schema that this daemon does not do. To ignore them would be to compute something else.
+_UNSUPPORTED = (
+    "ensemble_scheduling",
+    "sequence_batching",
+    "batch_input",
+    "batch_output",
+    "model_warmup",
+    "model_operations",
+    "model_repository_agents",
+)
+
+
+class ConfigError(Exception):
+    """The text is no ModelConfig."""
 
 
 class ModelLoadError(Exception):
@@ -28,5 +53,129 @@ class LoadedModel:
     name: str
     version: int
     folder: Path
-    config: model_config_pb2.ModelConfig
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by output; lines of its label file
+    config: ModelConfig
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by output: the lines of its label file
+
+    @property
+    def batches(self) -> bool:
+        """Whether requests have a batch dimension before the dimensions of the configuration."""
+        return bool(self.config.max_batch_size)
+
+
+def read(folder: Path) -> ModelConfig:
+    """The configuration in a model's folder; an empty one where there is no file. Raises ConfigError."""
+    path = folder / FILE_NAME
+    try:
+        if not path.is_file():
+            return ModelConfig()
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            raise ConfigError(f"{path} is larger than {_MAX_CONFIG_BYTES} bytes")
+        return text_format.Parse(path.read_bytes(), ModelConfig())
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def from_json(text: str) -> ModelConfig:
+    """The configuration that a load request brings. Raises ConfigError."""
+    if len(text) > _MAX_CONFIG_BYTES:
+        raise ConfigError(f"a configuration of {len(text)} characters")
+    try:
+        return json_format.Parse(text, ModelConfig())
+    except (json_format.ParseError, RecursionError) as error:
+        raise ConfigError(f"load parameter 'config': {error}") from None
+
+
+def complete(config: ModelConfig, name: str, versions: Iterable[Path]) -> ModelConfig:
+    """A copy of `config` with Triton's defaults, for a model of these version folders."""
+    full = ModelConfig()
+    full.CopyFrom(config)
+    full.name = name
+    if not full.backend and any((folder / plan.FILE_NAME).is_file() for folder in versions):
+        full.backend = "network"
+    if full.version_policy.WhichOneof("policy_choice") is None:
+        full.version_policy.latest.num_versions = 1
+    if not full.instance_group:
+        full.instance_group.add(name=name, count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
+    if full.HasField("dynamic_batching") and not full.dynamic_batching.preferred_batch_size:
+        full.dynamic_batching.preferred_batch_size.append(max(1, full.max_batch_size))
+    full.optimization.input_pinned_memory.enable = True
+    full.optimization.output_pinned_memory.enable = True
+    return full
+
+
+def check(config: ModelConfig, folder: Path) -> None:
+    """Raises ModelLoadError for a configuration that can't be served as it says."""
+    for part in _UNSUPPORTED:
+        if any(field.name == part for field, _ in config.ListFields()):
+            raise ModelLoadError(f"Unsupported: '{part}' in the configuration of model '{config.name}'")
+    if config.model_transaction_policy.decoupled or config.response_cache.enable:
+        raise ModelLoadError(f"Unsupported: decoupled answers and response cache, asked for by model '{config.name}'")
+    if config.max_batch_size < 0:
+        raise _invalid(f"'max_batch_size' must be non-negative for model '{config.name}', got {config.max_batch_size}")
+    for kind, tensors in (("input", config.input), ("output", config.output)):
+        for name, count in Counter(tensor.name for tensor in tensors).items():
+            if count > 1 or not name:
+                raise _invalid(f"{kind} '{name}' of model '{config.name}' is specified {count} times or has no name")
+        for tensor in tensors:
+            _check_tensor(tensor, kind, config.name)
+    files = {tensor.label_filename for tensor in config.output} | set(config.cc_model_filenames.values())
+    for file in sorted(files | {config.default_model_filename, config.runtime}):
+        _inside(folder, file, config.name)
+
+
+def labels(config: ModelConfig, folder: Path) -> dict[str, tuple[str, ...]]:
+    """The lines of the label files, by output. Raises ModelLoadError for a file that can't be read."""
+    return {
+        output.name: _label_lines(_inside(folder, output.label_filename, config.name), output.label_filename)
+        for output in config.output
+        if output.label_filename
+    }
+
+
+def metadata(model: LoadedModel, versions: Iterable[int]) -> pb.ModelMetadataResponse:
+    """The answer of ModelMetadata for a model of which these versions are ready."""
+    batch = [-1] if model.batches else []
+    tensor = pb.ModelMetadataResponse.TensorMetadata
+    inputs, outputs = (
+        [tensor(name=t.name, datatype=datatypes.of_config(t.data_type), shape=[*batch, *t.dims]) for t in tensors]
+        for tensors in (model.config.input, model.config.output)
+    )
+    return pb.ModelMetadataResponse(
+        name=model.name,
+        versions=[str(version) for version in versions],
+        platform=model.config.platform or model.config.backend,
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+def _check_tensor(tensor: ModelInput | ModelOutput, kind: str, model: str) -> None:
+    where = f"{kind} '{tensor.name}' of model '{model}'"
+    if tensor.data_type == model_config_pb2.TYPE_INVALID:
+        raise _invalid(f"{where} has no data_type")
+    if not tensor.dims or any(dim < 1 and dim != -1 for dim in tensor.dims):
+        raise _invalid(f"{where} has dims {list(tensor.dims)}: expected at least one, each -1 or above 0")
+    if tensor.HasField("reshape") or tensor.is_shape_tensor or getattr(tensor, "allow_ragged_batch", False):
+        raise ModelLoadError(f"Unsupported: reshape, shape tensors and ragged batches, asked for by {where}")
+
+
+def _inside(folder: Path, file: str, model: str) -> Path:
+    """`folder / file`, for a file that is in the model's folder also when links are followed."""
+    path = folder / file
+    outside = PurePosixPath(file).is_absolute() or "\0" in file
+    if outside or not path.resolve().is_relative_to(folder.resolve()):
+        raise _invalid(f"file '{file}' in the configuration of model '{model}' must stay within model directory.")
+    return path
+
+
+def _label_lines(path: Path, file: str) -> tuple[str, ...]:
+    try:
+        if not path.is_file() or path.stat().st_size > _MAX_LABEL_BYTES:
+            raise _invalid(f"label file '{file}' is no file of at most {_MAX_LABEL_BYTES} bytes")
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError):
+        raise _invalid(f"label file '{file}' can't be read as UTF-8") from None
+
+
+def _invalid(text: str) -> ModelLoadError:
+    return ModelLoadError(f"Invalid argument: {text}")

@@ -1,0 +1,80 @@
+"""What lies in the model repository on disk, in Triton's layout: `NAME/config.pbtxt`, `NAME/VERSION/…`.
+
+Only reads; which of it is loaded is `repository.py`'s. Names come from clients: none with parts of a path is looked up.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from grpc import StatusCode
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from spark_accel.daemon import model_config
+from spark_accel.daemon.model_config import ConfigError
+from spark_accel.daemon.request import RequestError
+
+
+class PollError(Exception):
+    """A folder holds no model, or one whose configuration can't be read. The text is for the daemon's log."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model's folder: its configuration as written, its version folders, and a print that changes with any file."""
+
+    path: Path
+    config: ModelConfig
+    versions: tuple[int, ...]
+    fingerprint: tuple[tuple[str, int, int], ...]  # path, time of change in ns and size of every file
+
+    def version(self, number: int) -> Path:
+        """The folder of a version."""
+        return self.path / str(number)
+
+
+def check_name(name: str) -> None:
+    """Raises RequestError for a name that could lead out of the repository."""
+    if not name:
+        raise RequestError(StatusCode.INVALID_ARGUMENT, "Model name cannot be empty.")
+    if name in (".", "..") or any(part in name for part in ("/", "\\", "\0")):
+        text = f"invalid model name '{name}', model name must not contain path traversal characters"
+        raise RequestError(StatusCode.INVALID_ARGUMENT, text)
+
+
+def names(repository: Path) -> list[str]:
+    """The models that have a folder, sorted; none where the repository itself is missing."""
+    try:
+        return sorted(entry.name for entry in repository.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    except OSError:
+        return []
+
+
+def poll(repository: Path, name: str) -> ModelFolder:
+    """Reads a model's folder; `name` has passed `check_name`. Raises PollError."""
+    path = repository / name
+    try:
+        if not path.is_dir():
+            raise PollError(f"{path} is no folder")
+        config = model_config.read(path)
+        versions = tuple(sorted(int(entry.name) for entry in path.iterdir() if _is_version(entry)))
+        files = ((str(file.relative_to(path)), file.stat()) for file in path.rglob("*"))
+        fingerprint = tuple(sorted((file, facts.st_mtime_ns, facts.st_size) for file, facts in files))
+    except (OSError, ConfigError) as error:
+        raise PollError(str(error)) from None
+    return ModelFolder(path, config, versions, fingerprint)
+
+
+def served(config: ModelConfig, versions: Collection[int]) -> list[int]:
+    """The versions that a completed configuration's version policy serves, sorted."""
+    policy = config.version_policy
+    if policy.HasField("all"):
+        return sorted(versions)
+    if policy.HasField("specific"):
+        return sorted(set(policy.specific.versions).intersection(versions))
+    return sorted(versions)[-max(1, policy.latest.num_versions) :]
+
+
+def _is_version(entry: Path) -> bool:
+    name = entry.name
+    return name.isascii() and name.isdigit() and name[0] != "0" and len(name) <= 18 and entry.is_dir()

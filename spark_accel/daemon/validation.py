@@ -1,0 +1,242 @@
+"""What a ModelInfer request is checked for, before anything of it reaches a queue: `validate`.
+
+Messages are Triton's, and so is the order in which faults are named: request parameters, regions and data
+(`tensor_data.py`), names, then datatypes, shapes and sizes. Numbers of the request are never computed with in fixed
+width. `[request id: …]` starts those messages in which Triton has it.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from grpc import StatusCode
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc.model_config_pb2 import ModelInput
+
+from spark_accel.daemon import byte_strings, classification, datatypes, tensor_data
+from spark_accel.daemon.model_config import LoadedModel
+from spark_accel.daemon.regions import Regions
+from spark_accel.daemon.request import InferenceRequest, InputTensor, RegionSlice, RequestedOutput, RequestError
+
+MAX_PARTS = 1024  # inputs, outputs or parameters of one request
+_MAX_SHOWN = 16
+_FINAL_RESPONSE = "triton_enable_empty_final_response"
+_BATCH_NOTE = (
+    " NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each"
+    " input shape. If you want to specify the full shape including the batch dim in your input dims config, try setting"
+    " max_batch_size to zero. See the model configuration docs for more info on max_batch_size."
+)
+# By key: the types of value that it takes; the protocol's own request parameters.
+_PROTOCOL_PARAMETERS = {
+    "sequence_id": ("int64_param", "string_param"),
+    "sequence_start": ("bool_param",),
+    "sequence_end": ("bool_param",),
+    "priority": ("int64_param", "uint64_param"),
+    "timeout": ("int64_param",),
+    _FINAL_RESPONSE: ("bool_param",),
+}
+
+
+def validate(request: pb.ModelInferRequest, model: LoadedModel, regions: Regions, lease: str) -> InferenceRequest:
+    """The request as the scheduler takes it, every size and offset checked; raises RequestError."""
+    for parts, kind in ((request.inputs, "inputs"), (request.outputs, "outputs"), (request.parameters, "parameters")):
+        if len(parts) > MAX_PARTS:
+            raise _invalid(f"{len(parts)} {kind} in a request for model '{model.name}', at most {MAX_PARTS} are taken")
+    parameters = _own_parameters(request)
+    tensors = _Tensors(request, model)
+    tensors.check_inputs_differ()
+    data = tensor_data.of_inputs(request, regions)
+    outputs = tuple(_output(tensor, regions) for tensor in request.outputs)
+    _check_outputs(outputs, model)
+    tensors.check_names()
+    return InferenceRequest(
+        model=model.name,
+        version=model.version,
+        id=request.id,
+        inputs=tensors.inputs(data),
+        outputs=outputs,
+        parameters=parameters,
+        batch=request.inputs[0].shape[0] if model.batches and request.inputs else 1,
+        priority=_priority(request, model),
+        timeout_us=request.parameters["timeout"].int64_param % 2**64 if "timeout" in request.parameters else 0,
+        lease=lease,
+    )
+
+
+def _own_parameters(request: pb.ModelInferRequest) -> dict[str, str | int | bool | float]:
+    """The parameters that are the model's own; those of the protocol are checked."""
+    own: dict[str, str | int | bool | float] = {}
+    for key, parameter in request.parameters.items():
+        kind = parameter.WhichOneof("parameter_choice")
+        if key in _PROTOCOL_PARAMETERS:
+            if kind not in _PROTOCOL_PARAMETERS[key]:
+                expected = " or ".join(_PROTOCOL_PARAMETERS[key])
+                raise _invalid(f"invalid value type for '{key}' parameter, expected {expected}.")
+        elif key.startswith("triton_"):
+            raise _invalid(
+                "parameter keys starting with 'triton_' are reserved for Triton usage. Only the following keys starting"
+                f" with 'triton_' are allowed: {_FINAL_RESPONSE}"
+            )
+        elif kind in (None, "uint64_param"):
+            raise _invalid(
+                f"invalid value type for '{key}' parameter, expected int64_param, bool_param, or string_param."
+            )
+        else:
+            own[key] = getattr(parameter, kind)
+    if "priority" in request.parameters and request.parameters["priority"].int64_param < 0:
+        raise _invalid("invalid value for 'priority', expected value >= 0.")
+    return own
+
+
+def _priority(request: pb.ModelInferRequest, model: LoadedModel) -> int:
+    if "priority" not in request.parameters:
+        return 0
+    parameter = request.parameters["priority"]
+    priority: int = parameter.int64_param or parameter.uint64_param
+    return priority if priority <= model.config.dynamic_batching.priority_levels else 0
+
+
+def _output(tensor: pb.ModelInferRequest.InferRequestedOutputTensor, regions: Regions) -> RequestedOutput:
+    place = tensor_data.in_region(tensor, regions)
+    count = 0
+    if "classification" in tensor.parameters:
+        parameter = tensor.parameters["classification"]
+        if parameter.WhichOneof("parameter_choice") != "int64_param":
+            raise _invalid("invalid value type for 'classification' parameter, expected int64_param")
+        count = parameter.int64_param
+        if count <= 0:
+            raise _invalid("invalid value for 'classification' parameter, expected >= 0")
+    if place is not None and count:
+        raise _invalid("output can't set both 'shared_memory_region' and 'classification'")
+    return RequestedOutput(tensor.name, place, count)
+
+
+def _check_outputs(outputs: Iterable[RequestedOutput], model: LoadedModel) -> None:
+    known = {tensor.name: datatypes.of_config(tensor.data_type) for tensor in model.config.output}
+    seen = set()
+    for output in outputs:
+        if output.name not in known:
+            raise _invalid(f"unexpected inference output '{output.name}' for model '{model.name}'")
+        if output.name in seen:
+            raise _invalid(f"output '{output.name}' already exists in request for model '{model.name}'")
+        seen.add(output.name)
+        if output.classification and known[output.name] not in classification.DATATYPES:
+            raise _invalid(f"class result not available for output due to unsupported type '{known[output.name]}'")
+
+
+class _Tensors:
+    """The inputs of one request, held against the model's configuration."""
+
+    def __init__(self, request: pb.ModelInferRequest, model: LoadedModel) -> None:
+        self._given = request.inputs
+        self._config = model.config
+        self._model = model.name
+        self._batches = model.batches
+        self._id = request.id
+        self._tag = f"[request id: {request.id or '<id_unknown>'}] "
+
+    def check_inputs_differ(self) -> None:
+        for name, count in Counter(tensor.name for tensor in self._given).items():
+            if count > 1:
+                raise _invalid(f"{self._tag}input '{name}' already exists in request")
+
+    def check_names(self) -> None:
+        given = [tensor.name for tensor in self._given]
+        known = [tensor.name for tensor in self._config.input]
+        required = [tensor.name for tensor in self._config.input if not tensor.optional]
+        missing = [name for name in required if name not in given]
+        if not len(required) <= len(given) <= len(known):
+            few, most = len(required), len(known)
+            number = f"{most} inputs" if few == most else f"number of inputs between {few} and {most}"
+            remedy = f", but missing required input(s) {_quoted(missing)}. Please provide all required input(s)."
+            raise _invalid(
+                f"{self._tag}expected {number} but got {len(given)} inputs for model '{self._model}'. Got input(s)"
+                f" {_quoted(given)}{remedy if missing else '.'}"
+            )
+        for name in given:
+            if name not in known:
+                raise _invalid(f"unexpected inference input '{name}' for model '{self._model}'")
+        if missing:
+            raise _invalid(f"{self._tag}missing required input(s) {_quoted(missing)} for model '{self._model}'")
+
+    def inputs(self, data: Iterable[bytes | RegionSlice]) -> tuple[InputTensor, ...]:
+        """The inputs in the model's order, with datatypes, shapes and sizes checked."""
+        if self._batches:
+            self._check_batch()
+        given = {tensor.name: (tensor, content) for tensor, content in zip(self._given, data, strict=True)}
+        return tuple(self._input(config, *given[config.name]) for config in self._config.input if config.name in given)
+
+    def _check_batch(self) -> None:
+        limit = self._config.max_batch_size
+        for tensor in self._given:
+            if not tensor.shape:
+                raise _invalid(
+                    f"{self._tag}input '{tensor.name}' has no shape but model requires batch dimension for"
+                    f" '{self._model}'"
+                )
+            if tensor.shape[0] != self._given[0].shape[0]:
+                raise _invalid(
+                    f"{self._tag}input '{tensor.name}' batch size does not match other inputs for '{self._model}'"
+                )
+            if tensor.shape[0] > limit:
+                raise _invalid(f"{self._tag}inference request batch-size must be <= {limit} for '{self._model}'")
+
+    def _input(
+        self, config: ModelInput, tensor: pb.ModelInferRequest.InferInputTensor, data: bytes | RegionSlice
+    ) -> InputTensor:
+        expected = datatypes.of_config(config.data_type)
+        if tensor.datatype != expected:
+            found = tensor.datatype if tensor.datatype in datatypes.NAMES else "<invalid>"
+            raise _invalid(
+                f"{self._tag}inference input '{tensor.name}' data-type is '{found}', but model '{self._model}' expects"
+                f" '{expected}'"
+            )
+        self._check_shape(config, tensor)
+        shape = tuple(tensor.shape)
+        if self._batches and not shape[0]:
+            self._check_size(tensor, (1, *shape[1:]), data)
+            raise _invalid(f"{self._tag}inference request batch-size must be >= 1 for '{self._model}'")
+        self._check_size(tensor, shape, data)
+        return InputTensor(tensor.name, tensor.datatype, shape, data)
+
+    def _check_shape(self, config: ModelInput, tensor: pb.ModelInferRequest.InferInputTensor) -> None:
+        where = f"for input '{tensor.name}' for model '{self._model}'"
+        dims = [-1, *config.dims] if self._batches else list(config.dims)
+        same_rank = len(tensor.shape) == len(dims)
+        if same_rank and min(tensor.shape) < 0:
+            raise _invalid(f"{self._tag}All input dimensions should be specified {where}, got {_shape(tensor.shape)}")
+        if not same_rank or any(dim not in (-1, given) for dim, given in zip(dims, tensor.shape, strict=True)):
+            raise _invalid(
+                f"{self._tag}unexpected shape {where}. Expected {_shape(dims)}, got {_shape(tensor.shape)}."
+                f"{_BATCH_NOTE if self._batches else ''}"
+            )
+
+    def _check_size(
+        self, tensor: pb.ModelInferRequest.InferInputTensor, shape: Iterable[int], data: bytes | RegionSlice
+    ) -> None:
+        count = math.prod(shape)
+        if tensor.datatype == datatypes.BYTES:
+            if isinstance(data, bytes):  # what lies in a region is checked by the worker when it is read
+                byte_strings.check(data, count, tensor.name, self._model, self._id)
+            return
+        expected = count * datatypes.ITEM_SIZES[tensor.datatype]
+        size = len(data) if isinstance(data, bytes) else data.size
+        if size != expected:
+            raise _invalid(
+                f"{self._tag}input byte size mismatch for input '{tensor.name}' for model '{self._model}'. Expected"
+                f" {expected}, got {size}"
+            )
+
+
+def _shape(dims: Sequence[int]) -> str:
+    shown = [str(dim) for dim in dims[:_MAX_SHOWN]] + ["..."] * (len(dims) > _MAX_SHOWN)
+    return f"[{','.join(shown)}]"
+
+
+def _quoted(names: Sequence[str]) -> str:
+    shown = [f"'{name}'" for name in names[:_MAX_SHOWN]] + ["..."] * (len(names) > _MAX_SHOWN)
+    return f"[{','.join(shown)}]"
+
+
+def _invalid(message: str) -> RequestError:
+    return RequestError(StatusCode.INVALID_ARGUMENT, message)
