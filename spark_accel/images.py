@@ -27,7 +27,7 @@ _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # not those tha
 _CHANNELS_OF_MODE = {0: 1, 16: 3, 24: 4}  # OpenCV's CV_8UC1, CV_8UC3, CV_8UC4, the only ones that Spark writes
 
 
-def decode(data: bytes, height: int, width: int, resize: int, out: UInt8 | None = None) -> UInt8:
+def decode(data: bytes | memoryview, height: int, width: int, resize: int, out: UInt8 | None = None) -> UInt8:
     """Decodes a JPEG, PNG, GIF, BMP, WebP, TIFF or PPM file to uint8 RGB [height, width, 3], in `out` if given.
 
     `resize` is what the shorter side is scaled to before the centre is cut out; at least `height` and `width`.
