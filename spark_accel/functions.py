@@ -21,7 +21,7 @@ from pyspark.sql import functions as spark_functions
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.utils import is_remote
 
-from spark_accel import client, columns, pipeline, settings
+from spark_accel import client, columns, imagenet, pipeline, settings
 from spark_accel.client import NetworkFacts, TopClasses
 from spark_accel.errors import DecodeError
 
@@ -62,23 +62,14 @@ def _column(name: str, column: Column | str, model: str, top: int) -> Column:
     session = SparkSession.active()
     configuration = {key: text for key, text in session.conf.getAll.items() if key.startswith(settings.SPARK_PREFIX)}
     settings.from_spark(configuration, {})  # a wrong setting is better heard of here than from a task
-    if model == "resnet50":
-        _provide_resnet50(session, configuration)
+    if model == imagenet.NAME and _is_local(session):
+        imagenet.provide(settings.from_spark(configuration))
     function = _arrow_function if _arrow_udf else _pandas_function
     return function(name, configuration, model, top)(column)
 
 
-def _provide_resnet50(session: SparkSession, configuration: Mapping[str, str]) -> None:
-    """Fetches Keras' weights where driver and tasks share the repository: in local modes, with a daemon of our own."""
-    ours = settings.from_spark(configuration)
-    if not ours.daemon_start or (ours.repository / "resnet50").exists() or not _is_local(session):
-        return
-    from spark_accel.networks import importer  # noqa: PLC0415 - slow to import, rarely wanted
-
-    importer.ensure_resnet50(ours.repository)
-
-
 def _is_local(session: SparkSession) -> bool:
+    """Whether the tasks run where the driver does, so that they share its model repository."""
     if is_remote():
         return "SPARK_LOCAL_REMOTE" in os.environ
     return str(session.sparkContext.master).startswith("local")

@@ -1,0 +1,1 @@
+"""What `keras.applications` has, on the accelerator: `resnet50`."""
