@@ -184,6 +184,7 @@ def validate(plan: Plan) -> None:
             _check_window(where, layer.kernel, layer.stride, layer.padding, shape)
         else:
             _check_multiplier(where, layer.multiplier, shape[2])
+            _require(shape[0] * shape[1] * 255 < 2**31, f"{where}: sums over {shape[:2]} can exceed int32")
         shapes[layer.output] = output_shape(layer, shape)
 
 

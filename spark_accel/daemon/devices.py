@@ -1,0 +1,181 @@
+"""The OpenCL devices of this node as facts, and which of them the setting `device` means.
+
+`python -m spark_accel.daemon.devices` prints the facts as JSON: drivers are loaded there, so that one that crashes or
+hangs takes nobody else with it. Choosing is done by pure functions over the facts. Only `discover` and what works on a
+device itself (`open_device`, `properties`) import pyopencl; the daemon's main process must not call those.
+"""
+
+import json
+import logging
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from spark_accel.daemon.kernels import Properties
+from spark_accel.errors import AccelError, ConfigurationError
+
+if TYPE_CHECKING:
+    import pyopencl as cl
+
+_log = logging.getLogger(__name__)
+
+KINDS = ("fpga", "gpu", "cpu")  # as `auto` prefers them
+
+
+class DeviceError(AccelError):
+    """The device that is asked for is not there."""
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """One device. `id` is its kind and its number among those of its kind, in the order of OpenCL's platforms."""
+
+    id: str
+    kind: str
+    platform: str
+    name: str
+    version: str
+    compute_units: int
+    memory_bytes: int
+
+
+REFERENCE = DeviceFacts("reference", "reference", "numpy", "numpy reference", "", 0, 0)
+
+
+def select(facts: Sequence[DeviceFacts], specification: str, fallback: str) -> tuple[DeviceFacts, ...]:
+    """The devices that the setting `device` means.
+
+    `auto` is `fpga`, else `gpu`, else `cpu`. A kind means all devices of it, save that the host's processor is one
+    device however many platforms offer it. `PLATFORM:DEVICE` are parts of the two names, in any case. Where nothing
+    matches, the reference with a warning (`fallback` cpu) or DeviceError that lists the devices (`fallback` error).
+    Raises ConfigurationError for a specification of another form.
+    """
+    if specification == REFERENCE.kind:
+        return (REFERENCE,)
+    matching = _matching(facts, specification)
+    if matching:
+        return matching
+    there = ", ".join(f"{one.id} ({one.platform}: {one.name})" for one in facts if one != REFERENCE) or "none"
+    message = f"no OpenCL device matches 'device={specification}'; there are: {there}"
+    if fallback == "error":
+        raise DeviceError(f"{message}; choose one of them, 'reference', or allow 'fallback=cpu'")
+    _log.warning("%s; the numpy reference does the work, slowly", message)
+    return (REFERENCE,)
+
+
+def discover() -> tuple[DeviceFacts, ...]:
+    """The OpenCL devices that this process can load, and the reference, which is always there, last."""
+    return (*(facts for facts, _ in _opencl_devices()), REFERENCE)
+
+
+def discover_in_subprocess(timeout: float = 60.0) -> tuple[DeviceFacts, ...]:
+    """`discover`, in a process of its own; if that crashes or takes more than `timeout` seconds, a warning and the
+    reference alone."""
+    command = [sys.executable, "-m", "spark_accel.daemon.devices"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return _no_devices(f"a driver hangs (no answer in {timeout:g} s)", b"")
+    if done.returncode:
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
+        return _no_devices(f"a driver crashes ({how})", done.stderr)
+    try:
+        rows = json.loads(done.stdout.splitlines()[-1])  # drivers may print, too
+        return tuple(DeviceFacts(**row) for row in rows)
+    except (ValueError, IndexError, TypeError):
+        return _no_devices("the answer is not readable", done.stdout)
+
+
+def open_device(id: str) -> "cl.Device":
+    """The OpenCL device with this id; raises DeviceError if it is not there (any more)."""
+    devices = {facts.id: device for facts, device in _opencl_devices()}
+    if id not in devices:
+        raise DeviceError(f"device '{id}' is not there; there are: {', '.join(devices) or 'none'}")
+    return devices[id]
+
+
+def properties(device: "cl.Device") -> Properties:
+    """What kernels may require of a device."""
+    import pyopencl as cl  # noqa: PLC0415
+
+    version = re.search(r"(\d+)\.(\d+)", device.opencl_c_version)
+    modes = {name: value for name, value in vars(cl.device_fp_config).items() if name.isupper()}
+    return Properties(
+        opencl_c=(int(version[1]), int(version[2])) if version else (1, 0),
+        compiler=bool(device.compiler_available),
+        floating_point=frozenset(name for name, value in modes.items() if device.single_fp_config & value),
+        extensions=frozenset(device.extensions.split()),
+    )
+
+
+def _matching(facts: Sequence[DeviceFacts], specification: str) -> tuple[DeviceFacts, ...]:
+    if ":" in specification:
+        platform, name = (part.strip().lower() for part in specification.split(":", 1))
+        usable = (one for one in facts if one.kind in KINDS)
+        return tuple(one for one in usable if platform in one.platform.lower() and name in one.name.lower())
+    if specification != "auto" and specification not in KINDS:
+        raise ConfigurationError(
+            f"device is '{specification}', expected auto, {', '.join(KINDS)}, reference or PLATFORM:DEVICE"
+        )
+    for kind in KINDS if specification == "auto" else (specification,):
+        found = tuple(one for one in facts if one.kind == kind)
+        if found:
+            return found[:1] if kind == "cpu" else found
+    return ()
+
+
+def _no_devices(reason: str, output: bytes) -> tuple[DeviceFacts, ...]:
+    last = output.decode(errors="replace").strip().splitlines()[-1:]
+    _log.warning("the OpenCL devices of this node can't be listed: %s", ": ".join((reason, *last)))
+    return (REFERENCE,)
+
+
+def _opencl_devices() -> Iterator[tuple[DeviceFacts, "cl.Device"]]:
+    """All devices whose driver answers, in a stable order."""
+    import pyopencl as cl  # noqa: PLC0415
+
+    try:
+        platforms = cl.get_platforms()
+    except cl.Error as error:  # no platform at all is an error in OpenCL
+        _log.warning("no OpenCL platform: %s", error)
+        return
+    numbers: Counter[str] = Counter()
+    for platform in platforms:
+        try:
+            devices = platform.get_devices()
+        except cl.Error as error:
+            _log.warning("OpenCL platform '%s' has no devices: %s", platform.name, error)
+            continue
+        for device in devices:
+            kind = _kind(device)
+            yield _facts(device, kind, numbers[kind]), device
+            numbers[kind] += 1
+
+
+def _facts(device: "cl.Device", kind: str, number: int) -> DeviceFacts:
+    return DeviceFacts(
+        id=f"{kind}-{number}",
+        kind=kind,
+        platform=device.platform.name.strip(),
+        name=device.name.strip(),
+        version=device.version.strip(),
+        compute_units=device.max_compute_units,
+        memory_bytes=device.global_mem_size,
+    )
+
+
+def _kind(device: "cl.Device") -> str:
+    import pyopencl as cl  # noqa: PLC0415
+
+    for bit, kind in ((cl.device_type.ACCELERATOR, "fpga"), (cl.device_type.GPU, "gpu"), (cl.device_type.CPU, "cpu")):
+        if device.type & bit:
+            return kind
+    return "other"
+
+
+if __name__ == "__main__":
+    print(json.dumps([asdict(one) for one in discover()]))

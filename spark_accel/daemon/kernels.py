@@ -1,0 +1,108 @@
+"""Finds the OpenCL kernels: reads the manifest of a kernel family and picks the tier that suits a device.
+
+A family is a folder `kernels/NAME` with a `manifest.json` and a source file a tier. The manifest lists the tiers, the
+most specific first; the first one whose requirements a device meets is taken. What is compiled and run is up to
+`opencl_network.py`; this file knows no OpenCL.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spark_accel.errors import AccelError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_FOLDERS = (_PACKAGE / "kernels", _PACKAGE.parent / "kernels")  # of a wheel, of a checkout
+
+
+class KernelError(AccelError):
+    """The kernels are not there, their manifest can't be used, or no tier suits the device."""
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What a tier may require and a device has; names as in the OpenCL specification.
+
+    `opencl_c`: version of OpenCL C; `compiler`: whether source can be built; `floating_point`: capabilities of
+    single precision; `extensions`: of the device.
+    """
+
+    opencl_c: tuple[int, int] = (1, 0)
+    compiler: bool = False
+    floating_point: frozenset[str] = frozenset()
+    extensions: frozenset[str] = frozenset()
+
+    def lacks(self, required: "Properties") -> list[str]:
+        """What of `required` is missing, in words; empty if nothing is."""
+        missing = sorted((required.floating_point - self.floating_point) | (required.extensions - self.extensions))
+        if self.opencl_c < required.opencl_c:
+            missing.append("OpenCL C {}.{}".format(*required.opencl_c))
+        if required.compiler and not self.compiler:
+            missing.append("a compiler")
+        return missing
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One implementation of a kernel family.
+
+    `defines` are the macros that the source is built with, and that the host counts work items and packs tensors with;
+    `layouts` says how each tensor lies in device memory.
+    """
+
+    name: str
+    source: Path
+    requires: Properties
+    defines: Mapping[str, int]
+    layouts: Mapping[str, str]
+
+    def build_options(self) -> list[str]:
+        """What the OpenCL compiler is given."""
+        return ["-cl-std=CL1.2", *(f"-D{name}={value}" for name, value in self.defines.items())]
+
+
+def folder() -> Path:
+    """The folder of the kernel families; raises KernelError if the installation has none."""
+    for path in _FOLDERS:
+        if path.is_dir():
+            return path
+    raise KernelError(f"no kernels in {' or '.join(map(str, _FOLDERS))}: install spark-accel again")
+
+
+def tiers(family: Path) -> tuple[Tier, ...]:
+    """The tiers of the family in this folder, most specific first; raises KernelError, naming the manifest."""
+    path = family / "manifest.json"
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["tiers"]
+        return tuple(
+            Tier(row["name"], family / row["file"], _properties(row["requires"]), row["defines"], row["layouts"])
+            for row in rows
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KernelError(f"{path} is no manifest of kernels: {type(error).__name__}: {error}") from error
+
+
+def select(tiers: Sequence[Tier], properties: Properties) -> Tier:
+    """The first tier that a device with these properties takes; raises KernelError with what each one misses."""
+    for tier in tiers:
+        if not properties.lacks(tier.requires):
+            return tier
+    reasons = (f"'{tier.name}' needs {', '.join(properties.lacks(tier.requires))}" for tier in tiers)
+    raise KernelError(f"no kernels for this device: {_joined(reasons)}")
+
+
+def _joined(reasons: Iterable[str]) -> str:
+    return "; ".join(reasons) or "the manifest has no tiers"
+
+
+def _properties(row: Mapping[str, Any]) -> Properties:
+    values = dict(row)
+    if "opencl_c" in values:
+        major, minor = values["opencl_c"].split(".")
+        values["opencl_c"] = (int(major), int(minor))
+    for name in ("floating_point", "extensions"):
+        if name in values:
+            values[name] = frozenset(values[name])
+    return Properties(**values)
