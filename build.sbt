@@ -8,6 +8,8 @@ val protobufVersion = "4.31.1"
 // The newest that Maven Central has as an executable; code that it makes runs with every later grpc-java.
 val grpcGeneratorVersion = "1.74.0"
 
+lazy val python = settingKey[String]("the Python that has PySpark")
+
 // The one that PySpark itself finds: its own folder, or SPARK_HOME.
 lazy val sparkHome = settingKey[File]("the installed Spark")
 
@@ -31,11 +33,13 @@ lazy val bridge = (project in file("."))
     sourcesInBase := false,
     sourceDirectory := baseDirectory.value / "jvm-bridge" / "src",
     target := baseDirectory.value / "jvm-bridge" / "target",
-    sparkHome := {
+    python := {
       val ours = baseDirectory.value / ".venv" / "bin" / "python"
-      val python = if (ours.exists) ours.getPath else "python3"
+      if (ours.exists) ours.getPath else "python3"
+    },
+    sparkHome := {
       val find = "from pyspark.find_spark_home import _find_spark_home as find; print(find())"
-      file(Process(Seq(python, "-c", find)).!!.trim)
+      file(Process(Seq(python.value, "-c", find)).!!.trim)
     },
     Compile / unmanagedJars ++= ((sparkHome.value / "jars") * "*.jar").classpath,
     autoScalaLibrary := false,
@@ -84,7 +88,9 @@ lazy val protocol = Seq(
 lazy val tests = Seq(
   Test / fork := true,
   Test / parallelExecution := false,
-  Test / javaOptions ++= "-Xmx1g" +: moduleOptions(sparkHome.value),
+  Test / javaOptions ++= Seq("-Xmx1g", s"-Dorg.sparkaccel.tests.python=${python.value}") ++ moduleOptions(
+    sparkHome.value
+  ),
   Test / testOptions += Tests.Argument(TestFrameworks.ScalaTest, "-oDF")
 )
 

@@ -1,0 +1,49 @@
+package org.sparkaccel
+
+import java.util.{Map => JavaMap}
+
+import scala.jdk.CollectionConverters._
+
+import org.apache.spark.SparkContext
+import org.apache.spark.api.plugin.{DriverPlugin, PluginContext}
+
+/** The driver's part: refuses a wrong configuration before any task runs, tells the executors the settings, and shows
+  * the metrics `requests`, `images` and `secondsWaited`, summed over the nodes' daemons since this application came to
+  * them.
+  */
+final class AccelDriverPlugin extends DriverPlugin {
+  private val heard = new DriverTotal
+  private var enabled = false
+
+  /** Throws [[ConfigurationError]] if a setting is unknown or can't be read, which ends the start of Spark. */
+  override def init(context: SparkContext, ctx: PluginContext): JavaMap[String, String] = {
+    val configuration = ctx.conf.getAll.toMap
+    val settings = Settings.resolve(configuration, sys.env)
+    enabled = settings.enabled
+    // Executors are to use the driver's choice, as Spark's own Python workers do.
+    val python = Settings.SparkPrefix + "daemon.python" -> AccelDriverPlugin.python(settings, configuration, sys.env)
+    (settings.spark + python).asJava
+  }
+
+  override def registerMetrics(applicationId: String, ctx: PluginContext): Unit =
+    if (enabled) Metrics.register(ctx.metricRegistry, () => heard.total)
+
+  override def receive(message: AnyRef): AnyRef = {
+    heard.receive(message.asInstanceOf[Report.Message])
+    null
+  }
+}
+
+object AccelDriverPlugin {
+
+  /** The Python that runs the daemon: the setting, else the one that Spark runs its Python workers with. */
+  private[sparkaccel] def python(
+      settings: Settings,
+      configuration: Map[String, String],
+      environment: Map[String, String]
+  ): String =
+    settings.daemonPython
+      .orElse(configuration.get("spark.pyspark.python"))
+      .orElse(environment.get("PYSPARK_PYTHON"))
+      .getOrElse("python3")
+}

@@ -1,0 +1,104 @@
+package org.sparkaccel
+
+import java.util.concurrent.{CompletableFuture, TimeoutException, TimeUnit}
+
+import scala.concurrent.duration._
+import scala.util.control.NonFatal
+
+import org.slf4j.LoggerFactory
+
+/** Keeps a lease on the node's daemon from now until `close`, on a thread of its own: attaches to the daemon that
+  * answers, else starts one (unless `daemon.start` is false), and does so again when it goes. While there is none, it
+  * warns once and tries again, ever more rarely.
+  *
+  * @param name
+  *   who holds the lease, for people
+  * @param python
+  *   the Python that starts the daemon
+  * @param observe
+  *   called with the daemon when the lease is granted, every `interval` after that, and before it is given back
+  */
+final class NodeLease(
+    settings: Settings,
+    name: => String,
+    python: String,
+    observe: DaemonClient => Unit,
+    interval: FiniteDuration = 2.seconds
+) extends AutoCloseable {
+  import NodeLease._
+
+  private val log = LoggerFactory.getLogger(classOf[NodeLease])
+  private val closed = new CompletableFuture[Unit]
+  private val thread = new Thread(() => keep(), "spark-accel-lease")
+  thread.setDaemon(true)
+  thread.start()
+
+  /** Gives the lease back. Does not wait for a daemon that hangs. */
+  override def close(): Unit = {
+    closed.complete(())
+    thread.join(CloseLimit.toMillis)
+  }
+
+  private def keep(): Unit = {
+    var delay = FirstDelay
+    var warned = false
+    while (!closed.isDone) {
+      val start = System.nanoTime
+      try {
+        hold(connect())
+        warned = false
+        if (!closed.isDone) log.warn(s"The node daemon at ${settings.daemonSocket} has gone: looking for another")
+      } catch {
+        // Whatever it is, Spark goes on, and the next attempt may do better.
+        case error: Throwable =>
+          if (!warned && !closed.isDone) log.warn(unaccelerated(error))
+          warned = true
+      }
+      val steady = System.nanoTime - start > SteadyAfter.toNanos
+      delay = if (steady) FirstDelay else (delay * 2).min(LastDelay)
+      await(closed, delay)
+    }
+  }
+
+  private def connect(): DaemonClient =
+    try attach()
+    catch {
+      case _: DaemonError if settings.daemonStart =>
+        DaemonProcess.start(settings, python, closed)
+        attach()
+    }
+
+  private def attach(): DaemonClient = new DaemonClient(settings.daemonSocket, name)
+
+  private def hold(client: DaemonClient): Unit =
+    try {
+      log.info(s"Holds lease ${client.grant.getLease} on the node daemon at ${settings.daemonSocket}")
+      val over = CompletableFuture.anyOf(client.ended, closed)
+      do tell(client) while (!await(over, interval))
+      if (!client.ended.isDone) tell(client)
+    } finally client.close()
+
+  /** A daemon too busy to answer in time is no reason to give up its lease. */
+  private def tell(client: DaemonClient): Unit =
+    try observe(client)
+    catch { case NonFatal(error) => log.debug("The node daemon did not say what it has done", error) }
+
+  private def unaccelerated(error: Throwable): String =
+    s"""No node daemon, so tasks here run without its device until there is one: ${error.getMessage}
+       |Remedy: set spark.accel.daemon.python to a Python that has spark-accel installed, look into the daemon's log
+       |beside its socket, or set spark.accel.enabled=false. Trying again.""".stripMargin
+}
+
+object NodeLease {
+  private val FirstDelay = 200.millis
+  private val LastDelay = 1.minute
+  private val SteadyAfter = 10.seconds
+  private val CloseLimit = 3.seconds
+
+  /** Whether `future` completes within `limit`. */
+  private def await(future: CompletableFuture[_], limit: FiniteDuration): Boolean =
+    try {
+      future.get(limit.toMillis, TimeUnit.MILLISECONDS)
+      true
+    } catch { case _: TimeoutException => false }
+}
