@@ -1,7 +1,7 @@
 """sparkaccel.Node, what KServe v2 lacks: leases, facts about devices, the classes of a network."""
 # ruff: noqa: N802, ARG002 - names and arguments are the protocol's
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Protocol, TypeAlias
 
@@ -19,12 +19,15 @@ class Leases(Protocol):
     def hold(self, client: str) -> AsyncGenerator[accel_pb2.LeaseGrant, None]:
         """Grants a lease, which lasts until the generator is closed or cancelled."""
 
+    def facts(self) -> Iterable[accel_pb2.LeaseFacts]:
+        """The leases that are held."""
+
 
 class NodeService(accel_pb2_grpc.NodeServicer):
     """The calls of sparkaccel.Node. `devices()` gives what the daemon drives now."""
 
     def __init__(
-        self, leases: Leases, repository: Repository, devices: Callable[[], Iterable[accel_pb2.Device]]
+        self, leases: Leases, repository: Repository, devices: Callable[[], Awaitable[Iterable[accel_pb2.Device]]]
     ) -> None:
         self._leases = leases
         self._repository = repository
@@ -38,7 +41,11 @@ class NodeService(accel_pb2_grpc.NodeServicer):
 
     async def Devices(self, request: accel_pb2.DevicesRequest, context: Context) -> accel_pb2.DevicesResponse:
         """The devices and their workers."""
-        return accel_pb2.DevicesResponse(devices=self._devices())
+        return accel_pb2.DevicesResponse(devices=await self._devices())
+
+    async def Leases(self, request: accel_pb2.LeasesRequest, context: Context) -> accel_pb2.LeasesResponse:
+        """The leases that are held now."""
+        return accel_pb2.LeasesResponse(leases=self._leases.facts())
 
     async def Labels(self, request: accel_pb2.LabelsRequest, context: Context) -> accel_pb2.LabelsResponse:
         """The label file of the model's first output that has one, a line `ID label` a class; empty without one.

@@ -53,6 +53,26 @@ class DevicesResponse(_message.Message):
     devices: _containers.RepeatedCompositeFieldContainer[Device]
     def __init__(self, devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ...) -> None: ...
 
+class LeasesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class LeaseFacts(_message.Message):
+    __slots__ = ("lease", "client", "since")
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    lease: str
+    client: str
+    since: int
+    def __init__(self, lease: _Optional[str] = ..., client: _Optional[str] = ..., since: _Optional[int] = ...) -> None: ...
+
+class LeasesResponse(_message.Message):
+    __slots__ = ("leases",)
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    leases: _containers.RepeatedCompositeFieldContainer[LeaseFacts]
+    def __init__(self, leases: _Optional[_Iterable[_Union[LeaseFacts, _Mapping]]] = ...) -> None: ...
+
 class LabelsRequest(_message.Message):
     __slots__ = ("model", "version")
     MODEL_FIELD_NUMBER: _ClassVar[int]

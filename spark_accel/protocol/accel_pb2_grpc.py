@@ -44,6 +44,11 @@ class NodeStub(object):
                 request_serializer=spark__accel_dot_protocol_dot_accel__pb2.DevicesRequest.SerializeToString,
                 response_deserializer=spark__accel_dot_protocol_dot_accel__pb2.DevicesResponse.FromString,
                 _registered_method=True)
+        self.Leases = channel.unary_unary(
+                '/sparkaccel.Node/Leases',
+                request_serializer=spark__accel_dot_protocol_dot_accel__pb2.LeasesRequest.SerializeToString,
+                response_deserializer=spark__accel_dot_protocol_dot_accel__pb2.LeasesResponse.FromString,
+                _registered_method=True)
         self.Labels = channel.unary_unary(
                 '/sparkaccel.Node/Labels',
                 request_serializer=spark__accel_dot_protocol_dot_accel__pb2.LabelsRequest.SerializeToString,
@@ -70,6 +75,13 @@ class NodeServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Leases(self, request, context):
+        """Who holds a lease.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Labels(self, request, context):
         """The classes of a network, in the order of its logits.
         """
@@ -89,6 +101,11 @@ def add_NodeServicer_to_server(servicer, server):
                     servicer.Devices,
                     request_deserializer=spark__accel_dot_protocol_dot_accel__pb2.DevicesRequest.FromString,
                     response_serializer=spark__accel_dot_protocol_dot_accel__pb2.DevicesResponse.SerializeToString,
+            ),
+            'Leases': grpc.unary_unary_rpc_method_handler(
+                    servicer.Leases,
+                    request_deserializer=spark__accel_dot_protocol_dot_accel__pb2.LeasesRequest.FromString,
+                    response_serializer=spark__accel_dot_protocol_dot_accel__pb2.LeasesResponse.SerializeToString,
             ),
             'Labels': grpc.unary_unary_rpc_method_handler(
                     servicer.Labels,
@@ -150,6 +167,33 @@ class Node(object):
             '/sparkaccel.Node/Devices',
             spark__accel_dot_protocol_dot_accel__pb2.DevicesRequest.SerializeToString,
             spark__accel_dot_protocol_dot_accel__pb2.DevicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Leases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sparkaccel.Node/Leases',
+            spark__accel_dot_protocol_dot_accel__pb2.LeasesRequest.SerializeToString,
+            spark__accel_dot_protocol_dot_accel__pb2.LeasesResponse.FromString,
             options,
             channel_credentials,
             insecure,

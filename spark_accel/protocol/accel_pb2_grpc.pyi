@@ -41,6 +41,12 @@ class NodeStub:
     ]
     """What the daemon drives."""
 
+    Leases: grpc.UnaryUnaryMultiCallable[
+        spark_accel.protocol.accel_pb2.LeasesRequest,
+        spark_accel.protocol.accel_pb2.LeasesResponse,
+    ]
+    """Who holds a lease."""
+
     Labels: grpc.UnaryUnaryMultiCallable[
         spark_accel.protocol.accel_pb2.LabelsRequest,
         spark_accel.protocol.accel_pb2.LabelsResponse,
@@ -62,6 +68,12 @@ class NodeAsyncStub:
         spark_accel.protocol.accel_pb2.DevicesResponse,
     ]
     """What the daemon drives."""
+
+    Leases: grpc.aio.UnaryUnaryMultiCallable[
+        spark_accel.protocol.accel_pb2.LeasesRequest,
+        spark_accel.protocol.accel_pb2.LeasesResponse,
+    ]
+    """Who holds a lease."""
 
     Labels: grpc.aio.UnaryUnaryMultiCallable[
         spark_accel.protocol.accel_pb2.LabelsRequest,
@@ -88,6 +100,14 @@ class NodeServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[spark_accel.protocol.accel_pb2.DevicesResponse, collections.abc.Awaitable[spark_accel.protocol.accel_pb2.DevicesResponse]]:
         """What the daemon drives."""
+
+    @abc.abstractmethod
+    def Leases(
+        self,
+        request: spark_accel.protocol.accel_pb2.LeasesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[spark_accel.protocol.accel_pb2.LeasesResponse, collections.abc.Awaitable[spark_accel.protocol.accel_pb2.LeasesResponse]]:
+        """Who holds a lease."""
 
     @abc.abstractmethod
     def Labels(

@@ -1,0 +1,105 @@
+"""What a model runs on: the interface of backends, which one a configuration names, and `identity`.
+
+A backend is made from a model's configuration, folder and device, and runs batches. It reads inputs where they lie; the
+worker writes outputs where they are wanted. Networks are `network_backend.py`'s.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from spark_accel.daemon import byte_strings
+from spark_accel.daemon.batch_request import BatchRequest
+from spark_accel.daemon.link import Buffer
+from spark_accel.daemon.request import RequestError
+
+_MAX_DELAY_MS = 600_000
+
+
+class Output(NamedTuple):
+    """An output of one request: `data` is its bytes."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: Buffer
+
+
+Outcome = list[Output] | RequestError
+
+
+class Backend(Protocol):
+    """A loaded model."""
+
+    def run(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> list[Outcome]:
+        """Runs a batch; calls `lap` when the inputs are read and when the computation is done.
+
+        An outcome is the wanted outputs in the model's order, or why this one request has none; what raises fails all.
+        """
+
+
+class BackendError(Exception):
+    """A model can't run on its backend. The text is a ModelLoadError's: `Invalid argument: …`."""
+
+
+def load(name: str, folder: Path, config: Mapping[str, Any], device: str) -> Backend:
+    """The backend of model `name`, whose version is in `folder`, on the device with this id; raises BackendError.
+
+    `config` is the ModelConfig as `MessageToDict` gives it.
+    """
+    if config.get("backend") == "network":
+        from spark_accel.daemon.network_backend import Network  # noqa: PLC0415 - `identity` needs no numpy
+
+        return Network(folder, config, device)
+    if config.get("backend") == "identity":
+        return Identity(name, config)
+    raise BackendError(
+        f"Invalid argument: unable to find backend library for backend '{config.get('backend', '')}', try specifying"
+        " runtime on the model configuration."
+    )
+
+
+class Identity:
+    """Output i is input i; the request parameter `delay_ms` sleeps. It shows what the protocol costs."""
+
+    def __init__(self, name: str, config: Mapping[str, Any]) -> None:
+        self._name = name
+        inputs = [tensor["name"] for tensor in config.get("input", ())]
+        outputs = [tensor["name"] for tensor in config.get("output", ())]
+        if len(inputs) != len(outputs):
+            raise BackendError(
+                f"Invalid argument: backend 'identity' needs as many outputs as inputs, model '{name}' has"
+                f" {len(inputs)} inputs and {len(outputs)} outputs"
+            )
+        self._pairs = list(zip(inputs, outputs, strict=True))
+
+    def run(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> list[Outcome]:
+        """See Backend."""
+        outcomes = [self._copy(request) for request in requests]
+        lap()
+        delay = max(_delay_ms(request) for request in requests)
+        if delay:
+            time.sleep(delay / 1000)
+        lap()
+        return outcomes
+
+    def _copy(self, request: BatchRequest) -> Outcome:
+        outputs = []
+        try:
+            for source, name in self._pairs:
+                if source not in request.inputs or not request.wants(name):
+                    continue  # an optional input that was left out, or an output that nobody wants
+                tensor = request.inputs[source]
+                data = tensor.read()
+                if tensor.datatype == "BYTES" and not tensor.inline:
+                    byte_strings.check(bytes(data), tensor.elements, source, self._name, request.id)
+                outputs.append(Output(name, tensor.datatype, tensor.shape, data))
+        except RequestError as error:
+            return error
+        return outputs
+
+
+def _delay_ms(request: BatchRequest) -> float:
+    delay = request.parameters.get("delay_ms", 0)
+    return min(max(float(delay), 0.0), _MAX_DELAY_MS) if isinstance(delay, int | float) else 0.0

@@ -1,0 +1,134 @@
+"""A request as a worker sees it: inputs that can be read where they lie, and places where outputs are wanted.
+
+The frames that this decodes are described in `batch_messages.py`. A region's file is never mapped: it is read and
+written by calls, after a look at its size, so that a file that was cut short is an error of one request.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from grpc import StatusCode
+
+from spark_accel.daemon.link import Buffer, Header
+from spark_accel.daemon.request import RequestError
+
+
+@dataclass(frozen=True)
+class Place:
+    """`size` bytes at `offset` of an open file."""
+
+    descriptor: int
+    offset: int
+    size: int
+
+    def read_into(self, view: memoryview, name: str) -> None:
+        """Fills `view` with the bytes of input `name`; raises RequestError if the file has become shorter."""
+        done = 0
+        while done < len(view):
+            got = os.preadv(self.descriptor, [view[done:]], self.offset + done)
+            if not got:
+                raise self._cut(f"input '{name}'")
+            done += got
+
+    def write(self, data: Buffer, name: str) -> None:
+        """Writes the bytes of output `name`; raises RequestError if there are too many or the file is too short."""
+        view = memoryview(data).cast("B")
+        if len(view) > self.size:
+            raise RequestError(
+                StatusCode.INTERNAL,
+                f"shared memory size specified with the request for output '{name}' ({self.size} bytes) should be at"
+                f" least {len(view)} bytes to hold the results",
+            )
+        if self.offset + len(view) > os.fstat(self.descriptor).st_size:
+            raise self._cut(f"output '{name}'")
+        done = 0
+        while done < len(view):
+            done += os.pwrite(self.descriptor, view[done:], self.offset + done)
+
+    def _cut(self, what: str) -> RequestError:
+        return RequestError(
+            StatusCode.INVALID_ARGUMENT,
+            f"the shared memory of {what} was cut short: {self.size} bytes at {self.offset} are wanted and the file"
+            f" has {os.fstat(self.descriptor).st_size}",
+        )
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input tensor; `source` is its bytes or where they lie."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    source: Buffer | Place
+
+    @property
+    def inline(self) -> bool:
+        """Whether it came with the request, and was checked by the server."""
+        return not isinstance(self.source, Place)
+
+    @property
+    def elements(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    def read(self) -> Buffer:
+        """The bytes; raises RequestError."""
+        if not isinstance(self.source, Place):
+            return self.source
+        data = bytearray(self.source.size)
+        self.source.read_into(memoryview(data), self.name)
+        return data
+
+    def read_into(self, view: memoryview) -> None:
+        """Copies the bytes into `view`, which is as long; raises RequestError."""
+        if isinstance(self.source, Place):
+            self.source.read_into(view, self.name)
+        else:
+            view[:] = self.source
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """One request of a batch. `outputs` are the names that are wanted, with their places; empty: all, inline."""
+
+    inputs: Mapping[str, Input]
+    outputs: Mapping[str, Place | None]
+    parameters: Mapping[str, Any]
+    batch: int
+    id: str
+
+    def wants(self, output: str) -> bool:
+        """Whether the output is to be answered."""
+        return not self.outputs or output in self.outputs
+
+
+def decode(header: Header, payload: memoryview, files: Mapping[int, int]) -> list[BatchRequest]:
+    """The requests of a batch; `files` are the descriptors of the regions by number."""
+    at = 0
+
+    def input_of(name: str, datatype: str, shape: Sequence[int], place: int | Sequence[int]) -> Input:
+        nonlocal at
+        if not isinstance(place, int):
+            return Input(name, datatype, tuple(shape), _place(place, files))
+        at += place
+        return Input(name, datatype, tuple(shape), payload[at - place : at])
+
+    return [
+        BatchRequest(
+            {described[0]: input_of(*described) for described in request["inputs"]},
+            {name: place and _place(place, files) for name, place in request["outputs"]},
+            request["parameters"],
+            request["batch"],
+            request["id"],
+        )
+        for request in header["requests"]
+    ]
+
+
+def _place(place: Sequence[int], files: Mapping[int, int]) -> Place:
+    region, offset, size = place
+    return Place(files[region], offset, size)

@@ -1,0 +1,277 @@
+"""Runs requests: queues them by model, forms batches across clients, hands them to free workers, returns the answers.
+
+Which requests share a batch is `queueing.py`'s; devices are `supervisor.py`'s. A worker runs one batch at a time, so
+that what waits can still be merged, overtaken or cancelled; models take turns on it.
+"""
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+
+from google.protobuf.json_format import MessageToDict
+from grpc import StatusCode
+
+from spark_accel.daemon import batch_messages
+from spark_accel.daemon.link import Header
+from spark_accel.daemon.model_config import LoadedModel
+from spark_accel.daemon.queueing import ModelQueue
+from spark_accel.daemon.regions import Regions
+from spark_accel.daemon.request import InferenceRequest, InferenceResult, RegionSlice, RequestError
+from spark_accel.daemon.statistics import Execution, Statistics
+from spark_accel.daemon.supervisor import Supervisor, Worker
+
+_log = logging.getLogger(__name__)
+_NS = 1e-9
+
+
+@dataclass(eq=False)
+class _Pending:
+    """A request between `infer` and its answer."""
+
+    request: InferenceRequest
+    future: "asyncio.Future[InferenceResult]"
+    arrived: int
+    shape: Hashable
+    regions: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class _Serving:
+    """A loaded model. Each load makes another, so that the one before can finish its requests."""
+
+    key: int
+    model: LoadedModel
+    queue: ModelQueue[_Pending]
+    running: int = 0  # requests in batches that run
+    drained: asyncio.Event = field(default_factory=asyncio.Event)
+    retired: bool = False  # gets no new requests
+
+
+class Scheduler:
+    """See the file's head. `attach` comes before the first request."""
+
+    def __init__(self, statistics: Statistics) -> None:
+        self._statistics = statistics
+        self._keys = itertools.count(1)
+        self._servings: dict[tuple[str, int], _Serving] = {}  # what new requests find
+        self._waiting: dict[int, _Serving] = {}  # those with queued requests; the first is the next to run
+        self._uses: Counter[int] = Counter()  # of regions, by queued and running requests
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0
+        self._background: set[asyncio.Task[None]] = set()
+
+    def attach(self, supervisor: Supervisor, regions: Regions) -> None:
+        """Connects the devices, and the table of regions, which asks `in_use`."""
+        self._supervisor = supervisor
+        self._regions = regions
+
+    async def infer(self, request: InferenceRequest) -> InferenceResult:
+        """Runs a request; raises RequestError. Cancelled, it drops a request that has not begun to run."""
+        serving = self._servings.get((request.model, request.version))
+        if serving is None:
+            text = f"Request for unknown model: '{request.model}' version {request.version} is not at ready state"
+            raise RequestError(StatusCode.UNAVAILABLE, text)
+        self._check_servable(serving)
+        shape = batch_messages.shape(request)
+        future: asyncio.Future[InferenceResult] = asyncio.get_running_loop().create_future()
+        pending = _Pending(request, future, time.monotonic_ns(), shape, _regions_of(request))
+        serving.queue.push(pending)
+        self._uses.update(pending.regions)
+        self._waiting[serving.key] = serving
+        self._dispatch()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._drop(serving, lambda item: item is pending)
+            raise
+
+    async def load(self, model: LoadedModel) -> None:
+        """Loads a model, in the place of the same version if that is loaded; raises ModelLoadError."""
+        serving = _Serving(next(self._keys), model, ModelQueue(model.config))
+        config = MessageToDict(model.config, preserving_proto_field_name=True)
+        description = {"name": model.name, "folder": str(model.folder), "config": config}
+        await self._supervisor.load(serving.key, description)
+        before = self._servings.get((model.name, model.version))
+        self._servings[model.name, model.version] = serving
+        if before is not None:
+            task = asyncio.create_task(self._retire(before))
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+
+    async def unload(self, name: str, version: int) -> None:
+        """Takes a model from new requests; returns when the accepted ones have ended and it is unloaded."""
+        serving = self._servings.pop((name, version), None)
+        if serving is not None:
+            await self._retire(serving)
+
+    def in_use(self, region: int) -> bool:
+        """Whether a queued or running request uses a region."""
+        return region in self._uses
+
+    def region_closed(self, region: int) -> None:
+        """Has the workers close their descriptors of a region that is gone."""
+        self._supervisor.close_region(region)
+
+    def drop_lease(self, lease: str) -> None:
+        """Drops the queued requests of a lease that has ended."""
+        ended = RequestError(StatusCode.CANCELLED, f"lease '{lease}' has ended")
+        for serving in list(self._waiting.values()):
+            for pending in self._drop(serving, lambda item: item.request.lease == lease):
+                _fail(pending, ended)
+
+    def workers_changed(self) -> None:
+        """Called when a device has come or gone: its models can run now, or what waits for them never will."""
+        for serving in list(self._waiting.values()):
+            try:
+                self._check_servable(serving)
+            except RequestError as error:
+                for pending in self._drop(serving, lambda _: True):
+                    _fail(pending, error)
+        self._dispatch()
+
+    async def close(self) -> None:
+        """Ends what still unloads."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    async def _retire(self, serving: _Serving) -> None:
+        serving.retired = True
+        if serving.running or len(serving.queue):
+            await serving.drained.wait()
+        await self._supervisor.unload(serving.key)
+
+    def _check_servable(self, serving: _Serving) -> None:
+        workers = self._supervisor.workers
+        if not any(worker.may_run(serving.key) for worker in workers):
+            reasons = [worker.failure for worker in workers if worker.failure]
+            text = "; ".join(reasons) or f"model '{serving.model.name}' could not be loaded again after a restart"
+            raise RequestError(StatusCode.UNAVAILABLE, text)
+
+    def _drop(self, serving: _Serving, condition: Callable[[_Pending], bool]) -> list[_Pending]:
+        dropped = serving.queue.remove(condition)
+        for pending in dropped:
+            self._count_unrun(serving, pending)
+        self._ended(serving, dropped)
+        return dropped
+
+    def _dispatch(self) -> None:
+        """Gives every free worker a batch, models in turn, and sees to it that it runs again when time matters."""
+        self._expire()
+        for worker in self._supervisor.workers:
+            while worker.free and self._give(worker):
+                pass
+        self._wake(self._next_event())
+
+    def _give(self, worker: Worker) -> bool:
+        now = time.monotonic_ns()
+        for serving in self._waiting.values():
+            if serving.key in worker.loaded and (batch := serving.queue.batch(now)):
+                del self._waiting[serving.key]
+                if len(serving.queue):
+                    self._waiting[serving.key] = serving  # behind all others
+                self._run(worker, serving, batch, now)
+                return True
+        return False
+
+    def _run(self, worker: Worker, serving: _Serving, batch: list[_Pending], now: int) -> None:
+        serving.running += len(batch)
+        files = {number: self._regions.descriptor(number) for pending in batch for number in pending.regions}
+        header, payload = batch_messages.encode(serving.key, [pending.request for pending in batch])
+
+        def done(answer: Header | None, data: memoryview) -> None:
+            serving.running -= len(batch)
+            if answer is None:
+                self._lost(worker, serving, batch)
+            else:
+                self._answer(serving, batch, now, answer, data)
+            self._ended(serving, batch)
+            self._dispatch()
+
+        worker.execute(header, payload, files, done)
+
+    def _answer(self, serving: _Serving, batch: list[_Pending], began: int, answer: Header, data: memoryview) -> None:
+        execution = Execution(
+            batch=sum(pending.request.batch for pending in batch),
+            queue_ns=tuple(began - pending.arrived for pending in batch),
+            compute_input_ns=answer["times"][0],
+            compute_infer_ns=answer["times"][1],
+            compute_output_ns=answer["times"][2],
+            failed="error" in answer,
+        )
+        self._statistics.executed(serving.model.name, serving.model.version, execution)
+        for pending, outcome in zip(batch, batch_messages.decode(answer, data, len(batch)), strict=True):
+            if isinstance(outcome, RequestError):
+                _fail(pending, outcome)
+            elif not pending.future.done():
+                pending.future.set_result(outcome)
+
+    def _lost(self, worker: Worker, serving: _Serving, batch: Iterable[_Pending]) -> None:
+        text = f"device {worker.device.id} {worker.ending} and is started again; send the request again"
+        for pending in batch:
+            self._count_unrun(serving, pending)
+            _fail(pending, RequestError(StatusCode.UNAVAILABLE, text))
+
+    def _ended(self, serving: _Serving, requests: Iterable[_Pending]) -> None:
+        """What follows when requests have been answered or dropped."""
+        for pending in requests:
+            for number in pending.regions:
+                self._uses[number] -= 1
+                if not self._uses[number]:
+                    del self._uses[number]
+        self._regions.sweep()
+        if not len(serving.queue):
+            self._waiting.pop(serving.key, None)
+            if serving.retired and not serving.running:
+                serving.drained.set()
+
+    def _count_unrun(self, serving: _Serving, pending: _Pending) -> None:
+        self._statistics.failed(serving.model.name, serving.model.version, time.monotonic_ns() - pending.arrived)
+
+    def _expire(self) -> None:
+        now = time.monotonic_ns()
+        for serving in list(self._waiting.values()):
+            late = serving.queue.expire(now)
+            for pending in late:
+                self._count_unrun(serving, pending)
+                _fail(pending, RequestError(StatusCode.UNAVAILABLE, "Request timeout expired"))
+            if late:
+                self._ended(serving, late)
+
+    def _next_event(self) -> int | None:
+        events = []
+        for serving in self._waiting.values():
+            can_run = any(worker.free and serving.key in worker.loaded for worker in self._supervisor.workers)
+            events.append(serving.queue.next_event(can_run))
+        return min((event for event in events if event is not None), default=None)
+
+    def _wake(self, at: int | None) -> None:
+        if self._timer is not None:
+            if at == self._timer_at:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if at is not None:
+            self._timer_at = at
+            delay = max(0.0, (at - time.monotonic_ns()) * _NS)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._timed)
+
+    def _timed(self) -> None:
+        self._timer = None
+        self._dispatch()
+
+
+def _regions_of(request: InferenceRequest) -> tuple[int, ...]:
+    places = [tensor.data for tensor in request.inputs] + [output.region for output in request.outputs]
+    return tuple({place.region for place in places if isinstance(place, RegionSlice)})
+
+
+def _fail(pending: _Pending, error: RequestError) -> None:
+    if not pending.future.done():
+        pending.future.set_exception(RequestError(error.code, error.message))

@@ -1,0 +1,240 @@
+"""Keeps one worker process a device: starts them, starts them again with growing delays, loads their models again.
+
+`Worker` is a device as the scheduler sees it, through all lives of its process (`worker_process.py`). Which devices
+there are, and which are meant, is `devices.py`'s; which batch a worker gets is `scheduler.py`'s.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+
+from spark_accel.daemon import devices
+from spark_accel.daemon.devices import DeviceFacts
+from spark_accel.daemon.link import Buffer, Header
+from spark_accel.daemon.model_config import ModelLoadError
+from spark_accel.daemon.worker_process import Done, Limits, WorkerEnded, WorkerProcess
+from spark_accel.errors import AccelError
+from spark_accel.protocol import accel_pb2
+
+_log = logging.getLogger(__name__)
+
+_HEALTHY_SECONDS = 10.0  # a process that lived so long has its successor started without delay
+_DELAY, _LONGEST_DELAY = 0.1, 10.0
+_DISCOVERY_SECONDS = 60.0
+_HOPELESS = 3  # starts in a row without success, after which requests are refused and no longer kept waiting
+
+
+class Worker:
+    """A device and the process that drives it. `changed` is called when models can run on it, or can't any more."""
+
+    def __init__(self, device: DeviceFacts, limits: Limits, changed: Callable[[], None]) -> None:
+        self.device = device
+        self._limits = limits
+        self._changed = changed
+        self._process: WorkerProcess | None = None
+        self._models: dict[int, Header] = {}  # what each process loads
+        self._up = asyncio.Event()  # the process can load models, or it is known why none can
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._settled = False  # this process has loaded what the one before it had
+        self._restarts = 0
+        self.loaded: set[int] = set()  # the models that can run now
+        self.failure = ""  # why the device can't be had; empty while there is hope
+
+    @property
+    def free(self) -> bool:
+        """Whether a batch of a model in `loaded` may be sent."""
+        return self._process is not None and not self._process.busy
+
+    @property
+    def ending(self) -> str:
+        """How the last process ended: `ended (signal 9, SIGKILL)`."""
+        return self._process.ending if self._process is not None else ""
+
+    def may_run(self, key: int) -> bool:
+        """Whether the model can run here now, or after a restart that is under way."""
+        return not self.failure and (key in self.loaded or not self._settled)
+
+    def facts(self) -> accel_pb2.Device:
+        """The device as the Devices call answers it."""
+        running = self._process is not None and self._up.is_set() and not self.failure
+        pid = self._process.pid if running and self._process is not None else 0
+        return accel_pb2.Device(**asdict(self.device), worker_pid=pid, restarts=self._restarts)
+
+    def start(self) -> None:
+        """Starts the process and keeps one running until `close`."""
+        self._task = asyncio.create_task(self._keep())
+
+    async def close(self) -> None:
+        """Ends the process; what it runs is lost."""
+        self._closing.set()
+        if self._process is not None:
+            self._process.close()
+        if self._task is not None:
+            await self._task
+
+    async def up(self) -> WorkerProcess:
+        """The process, once it has its device; raises WorkerEnded if it can't be had."""
+        await self._up.wait()
+        if self.failure or self._process is None:
+            raise WorkerEnded(self.failure)
+        return self._process
+
+    async def load(self, key: int, model: Header) -> None:
+        """Loads `model` under the number `key`, on each process to come too; raises ModelLoadError."""
+        reason = ""
+        for _ in range(2):  # a second time if the process ended meanwhile, of which the model may be innocent
+            try:
+                await self._load(await self.up(), key, model)
+            except WorkerEnded as error:
+                reason = str(error) if self.failure else f"device {self.device.id}: its worker {error} during the load"
+                continue
+            self._models[key] = model
+            return
+        raise ModelLoadError(f"Unavailable: {reason}")
+
+    async def unload(self, key: int) -> None:
+        """Unloads what no batch will name any more."""
+        self._models.pop(key, None)
+        if key in self.loaded and self._process is not None:
+            self.loaded.discard(key)
+            with contextlib.suppress(WorkerEnded):
+                await self._process.ask({"op": "unload", "key": key})
+
+    def execute(self, batch: Header, payload: Sequence[Buffer], files: Mapping[int, int], done: Done) -> None:
+        """Has a free worker run a batch, see `WorkerProcess.execute`."""
+        assert self._process is not None  # noqa: S101 - it is free
+        self._process.execute(batch, payload, files, done)
+
+    def close_region(self, region: int) -> None:
+        """Has the process close the file of a region that is gone."""
+        if self._process is not None:
+            self._process.close_region(region)
+
+    async def _keep(self) -> None:
+        short_lives = 0
+        while True:
+            started = time.monotonic()
+            await self._live()
+            if self._closing.is_set():
+                return
+            self._restarts += 1
+            short_lives = 1 if time.monotonic() - started > _HEALTHY_SECONDS else short_lives + 1
+            delay = 0.0 if short_lives == 1 else min(_DELAY * 2**short_lives, _LONGEST_DELAY)
+            _log.error("device %s: its worker %s and is started again in %.1f s", self.device.id, self.ending, delay)
+            if short_lives >= _HOPELESS and not self._settled:
+                self.failure = f"device {self.device.id} can't be used: its worker {self.ending}; see the daemon's log"
+                self._up.set()
+            self._changed()
+            self._settled = False
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), delay)
+            if self._closing.is_set():
+                return
+
+    async def _live(self) -> None:
+        """One life of a process."""
+        self._process = await WorkerProcess.start(self.device.id, self._limits)
+        if self._closing.is_set():
+            self._process.close()
+        bringing_up = asyncio.create_task(self._bring_up(self._process))
+        await self._process.ended()
+        self.loaded.clear()
+        if not self.failure:
+            self._up.clear()
+        bringing_up.cancel()
+        await asyncio.gather(bringing_up, return_exceptions=True)
+
+    async def _bring_up(self, process: WorkerProcess) -> None:
+        with contextlib.suppress(WorkerEnded):
+            await process.hello()
+            self.failure = ""
+            self._up.set()
+            for key, model in list(self._models.items()):
+                try:
+                    await self._load(process, key, model)
+                except ModelLoadError as error:
+                    _log.error("device %s can't load model '%s' again: %s", self.device.id, model["name"], error)
+                self._changed()
+            self._settled = True
+            self._changed()
+
+    async def _load(self, process: WorkerProcess, key: int, model: Header) -> None:
+        answer = await process.ask({"op": "load", "key": key, **model})
+        if "error" in answer:
+            raise ModelLoadError(answer["error"])
+        self.loaded.add(key)
+
+
+class Supervisor:
+    """The workers of all selected devices. `changed` is called when models can run on one, or can't any more."""
+
+    def __init__(
+        self, selection: str, fallback: str, changed: Callable[[], None], limits: Limits | None = None
+    ) -> None:
+        self._selection = selection
+        self._fallback = fallback
+        self._changed = changed
+        self._limits = limits or Limits()
+        self._start: asyncio.Task[None] | None = None
+        self._failure = ""
+        self.workers: list[Worker] = []
+
+    def start(self) -> None:
+        """Finds the devices and starts their workers, in the background."""
+        self._start = asyncio.create_task(self._find())
+
+    async def devices(self) -> list[accel_pb2.Device]:
+        """Facts about the devices, once they are known; empty if none can be had."""
+        await self._started()
+        return [worker.facts() for worker in self.workers]
+
+    async def load(self, key: int, model: Header) -> None:
+        """Loads `model` on all devices; raises ModelLoadError if none of them can."""
+        await self._started()
+        if not self.workers:
+            raise ModelLoadError(f"Unavailable: {self._failure}")
+        outcomes = await asyncio.gather(*(worker.load(key, model) for worker in self.workers), return_exceptions=True)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        for failure in failures:
+            if len(failures) == len(outcomes) or not isinstance(failure, ModelLoadError):
+                await self.unload(key)
+                raise failure
+            _log.error("model '%s' does not run on all devices: %s", model["name"], failure)
+
+    async def unload(self, key: int) -> None:
+        """Unloads a model that no batch will name any more."""
+        await asyncio.gather(*(worker.unload(key) for worker in self.workers))
+
+    def close_region(self, region: int) -> None:
+        """Has all workers close the file of a region that is gone."""
+        for worker in self.workers:
+            worker.close_region(region)
+
+    async def close(self) -> None:
+        """Ends all workers."""
+        await self._started()
+        await asyncio.gather(*(worker.close() for worker in self.workers))
+
+    async def _started(self) -> None:
+        if self._start is not None:
+            await asyncio.shield(self._start)
+
+    async def _find(self) -> None:
+        known: tuple[DeviceFacts, ...] = (devices.REFERENCE,)
+        if self._selection != devices.REFERENCE.id:
+            known = await asyncio.to_thread(devices.discover_in_subprocess, _DISCOVERY_SECONDS)
+        try:
+            selected = devices.select(known, self._selection, self._fallback)
+        except AccelError as error:
+            _log.error("%s", error)
+            self._failure = str(error)
+            return
+        for device in selected:
+            _log.info("device %s: %s, %s", device.id, device.platform, device.name)
+            worker = Worker(device, self._limits, self._changed)
+            worker.start()
+            self.workers.append(worker)

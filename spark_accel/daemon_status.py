@@ -1,0 +1,67 @@
+"""What the running daemon says about itself, as plain data: for `spark-accel status`. It never starts a daemon."""
+
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+
+from spark_accel import endpoint
+from spark_accel.errors import DaemonError
+from spark_accel.protocol import accel_pb2, accel_pb2_grpc
+from spark_accel.settings import Settings
+
+_SECONDS = 30.0
+
+
+def collect(settings: Settings) -> dict[str, Any]:
+    """The facts under `daemon`, `devices`, `models`, `leases` and `regions`; raises DaemonError if none answers."""
+    path = settings.daemon_socket
+    if not endpoint.answers(path):
+        raise DaemonError(f"no daemon answers at {path}; start it with 'spark-accel daemon --background'")
+    try:
+        with grpc.insecure_channel(settings.daemon_address) as channel:
+            return _collect(settings, service_pb2_grpc.GRPCInferenceServiceStub(channel), channel)
+    except grpc.RpcError as error:
+        raise DaemonError(f"the daemon at {path} did not answer: {error.details()}") from error
+
+
+def _collect(settings: Settings, triton: Any, channel: grpc.Channel) -> dict[str, Any]:  # noqa: ANN401 - generated
+    node = accel_pb2_grpc.NodeStub(channel)
+    metadata = triton.ServerMetadata(pb.ServerMetadataRequest(), timeout=_SECONDS)
+    devices = node.Devices(accel_pb2.DevicesRequest(), timeout=_SECONDS).devices
+    index = triton.RepositoryIndex(pb.RepositoryIndexRequest(), timeout=_SECONDS).models
+    statistics = triton.ModelStatistics(pb.ModelStatisticsRequest(), timeout=_SECONDS).model_stats
+    counts = {(model.name, model.version): model for model in statistics}
+    leases = node.Leases(accel_pb2.LeasesRequest(), timeout=_SECONDS).leases
+    regions = triton.SystemSharedMemoryStatus(pb.SystemSharedMemoryStatusRequest(), timeout=_SECONDS).regions
+    return {
+        "daemon": {
+            "version": metadata.version,
+            "socket": str(settings.daemon_socket),
+            "pid": endpoint.daemon_pid(settings.daemon_socket),
+        },
+        "devices": [_fields(device) for device in devices],
+        "models": [_model(model, counts.get((model.name, model.version))) for model in index],
+        "leases": [_fields(lease) for lease in leases],
+        "regions": [_fields(region) for _, region in sorted(regions.items())],
+    }
+
+
+def _fields(message: Any) -> dict[str, Any]:  # noqa: ANN401 - any flat message
+    return {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
+
+
+def _model(model: pb.RepositoryIndexResponse.ModelIndex, counts: pb.ModelStatistics | None) -> dict[str, Any]:
+    counts = counts or pb.ModelStatistics()
+    success, fail, queue = counts.inference_stats.success, counts.inference_stats.fail, counts.inference_stats.queue
+    infer = counts.inference_stats.compute_infer
+    return {
+        **_fields(model),
+        "inferences": counts.inference_count,
+        "executions": counts.execution_count,
+        "requests": success.count,
+        "failed": fail.count,
+        "mean_queue_ms": round(queue.ns / queue.count / 1e6, 3) if queue.count else 0.0,
+        "mean_compute_ms": round(infer.ns / infer.count / 1e6, 3) if infer.count else 0.0,
+    }
