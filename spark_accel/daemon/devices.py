@@ -83,6 +83,8 @@ def discover_in_subprocess(timeout: float = 60.0) -> tuple[DeviceFacts, ...]:
     if done.returncode:
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
         return _no_devices(f"a driver crashes ({how})", done.stderr)
+    for line in done.stderr.decode(errors="replace").splitlines():
+        _log.info("while looking for OpenCL devices: %s", line)
     try:
         rows = json.loads(done.stdout.splitlines()[-1])  # drivers may print, too
         return tuple(DeviceFacts(**row) for row in rows)

@@ -18,7 +18,7 @@ class Network(ABC):
         view = network.input_view(n)                # uint8 [n, height, width, 3]: os.preadv(file, [view], offset)
         logits = network.run_staged(n)              # float32 [n, classes]
 
-    Not for several threads at once.
+    Not for several threads at once, save that one may be made while another runs. Dropping it gives all memory back.
     """
 
     def __init__(self, plan: Plan, max_batch: int) -> None:
@@ -33,10 +33,6 @@ class Network(ABC):
     @abstractmethod
     def _run_staged(self, n: int) -> Float32:
         """`run_staged` for a valid `n`."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Gives the device's memory back; views must not be used afterwards."""
 
     def input_view(self, n: int) -> UInt8:
         """Where the next `n` images go, uint8 [n, height, width, 3]; always the same memory, C-contiguous."""

@@ -32,7 +32,6 @@ class _Built:
     """What all networks of a device share."""
 
     context: cl.Context
-    queue: cl.CommandQueue
     tier: kernels.Tier
     program: cl.Program
     local_size: tuple[int, int] | None
@@ -47,7 +46,7 @@ def _built(device: cl.Device) -> _Built:
     program.build(options=tier.build_options(), cache_dir=False)  # type: ignore[arg-type]
     # A CPU's work items are best left alone: vectors are explicit in the kernels.
     local_size = (1, 1) if device.type & cl.device_type.CPU else None
-    return _Built(context, cl.CommandQueue(context), tier, program, local_size)
+    return _Built(context, tier, program, local_size)
 
 
 class OpenCLNetwork(Network):
@@ -60,7 +59,8 @@ class OpenCLNetwork(Network):
     def __init__(self, plan: Plan, device: cl.Device, max_batch: int) -> None:
         super().__init__(plan, max_batch)
         self._built = _built(device)
-        self._buffers: list[cl.Buffer] = []
+        self._queue = cl.CommandQueue(self._built.context)
+        self._buffers: list[cl.Buffer] = []  # a kernel keeps none of its arguments alive
         memory = assign(plan)
         calls = steps(plan, self._built.tier)
         self._pass = _images_per_pass(memory.sizes, max_batch, device)
@@ -80,7 +80,7 @@ class OpenCLNetwork(Network):
 
     def _run_staged(self, n: int) -> Float32:
         logits = np.empty((n, self.plan.classes), np.float32)
-        queue = self._built.queue
+        queue = self._queue
         with self._out_of_memory_named(queue.device):
             for start in range(0, n, self._pass):
                 part = slice(start, min(n, start + self._pass))
@@ -92,12 +92,6 @@ class OpenCLNetwork(Network):
                     )
                 cl.enqueue_copy(queue, logits[part], self._logits)
         return logits
-
-    def close(self) -> None:
-        """Gives the device's memory back; views must not be used afterwards."""
-        for buffer in self._buffers:
-            buffer.release()
-        self._buffers.clear()
 
     def _kernel(self, step: Step) -> cl.Kernel:
         kernel = cl.Kernel(self._built.program, step.kernel)
@@ -113,21 +107,20 @@ class OpenCLNetwork(Network):
     def _map_staging(self) -> UInt8:
         shape = (self.max_batch, self.plan.height, self.plan.width, 3)
         flags = cl.mem_flags.READ_WRITE | cl.mem_flags.ALLOC_HOST_PTR
-        buffer = cl.Buffer(self._built.context, flags, math.prod(shape))
-        self._buffers.append(buffer)
+        buffer = self._keep(cl.Buffer(self._built.context, flags, math.prod(shape)))
         access: Any = cl.map_flags.READ | cl.map_flags.WRITE
-        images: UInt8 = cl.enqueue_map_buffer(self._built.queue, buffer, access, 0, shape, np.dtype(np.uint8))[0]
+        images: UInt8 = cl.enqueue_map_buffer(self._queue, buffer, access, 0, shape, np.dtype(np.uint8))[0]
         images[:] = 0
         return images
 
     def _buffer(self, size: int) -> cl.Buffer:
-        buffer = cl.Buffer(self._built.context, cl.mem_flags.READ_WRITE, size + _SLACK)
-        self._buffers.append(buffer)
-        return buffer
+        return self._keep(cl.Buffer(self._built.context, cl.mem_flags.READ_WRITE, size + _SLACK))
 
     def _constant(self, values: Array) -> cl.Buffer:
         flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
-        buffer = cl.Buffer(self._built.context, flags, hostbuf=values)
+        return self._keep(cl.Buffer(self._built.context, flags, hostbuf=values))
+
+    def _keep(self, buffer: cl.Buffer) -> cl.Buffer:
         self._buffers.append(buffer)
         return buffer
 
@@ -140,14 +133,13 @@ class OpenCLNetwork(Network):
         try:
             yield
         except cl.MemoryError as error:
-            self.close()
             raise DeviceMemoryError(self._memory_message(device, str(error))) from error
 
     def _memory_message(self, device: cl.Device, detail: str) -> str:
         return (
             f"the network wants {_mebibytes(self._wanted)} of the memory of device '{device.name}' for {self._pass} "
             f"images at once ({detail}); the device has {_mebibytes(device.global_mem_size)}, at most "
-            f"{_mebibytes(_largest_buffer(device))} a buffer: unload other models, or set max_batch_size lower"
+            f"{_mebibytes(_largest_buffer(device))} a buffer: unload other models or choose another device"
         )
 
 
