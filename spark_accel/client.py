@@ -1,17 +1,34 @@
 """The client of the node daemon: networks, regions and requests, kept alive through the end of a daemon or a worker.
 
 One per process (`shared`), made after the fork in Spark's workers. It starts the daemon where none answers
-(`launch.py`), holds a lease, and sends again what a daemon or worker did not answer. What goes into a region and what is
-made of the answers is the callers' (`functions.py`, `keras/`).
+(`launch.py`), holds a lease, and sends again what a daemon or worker did not answer. Each call is
+`connection.py`'s; what goes into a region and what is made of the answers is the callers' (`pipeline.py`).
 """
 
-from concurrent.futures import Future
+import atexit
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
+from spark_accel.connection import Again, Connection, Images
+from spark_accel.errors import DaemonError, ModelError, RegionMemoryError
 from spark_accel.settings import Settings
+from spark_accel.shared_region import RegionFile
+
+_IN_FLIGHT = 8  # requests of this process that wait for answers at once; more wait here
+_ATTEMPTS = 12
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,21 +54,6 @@ class TopClasses:
     score: npt.NDArray[np.float32]
 
 
-class Region:
-    """Shared memory that the daemon reads: `array` is uint8 [size], writable until `close`."""
-
-    array: npt.NDArray[np.uint8]
-
-    @property
-    def size(self) -> int:
-        """The size in bytes."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Gives the memory back; `array` must not be used any more."""
-        raise NotImplementedError
-
-
 @dataclass
 class Counters:
     """What this client has done: requests answered, images in them, seconds between sending and answer, summed."""
@@ -61,43 +63,210 @@ class Counters:
     seconds_waited: float = 0.0
 
 
-class Client:
-    """A connection to the node daemon that outlives it. Safe for use by several threads."""
+class Region:
+    """Shared memory that the daemon reads: `array` is uint8 [size], writable until `close`. Made by `Client.region`."""
 
-    counters: Counters
+    def __init__(self, file: RegionFile, closed: Callable[["Region"], None]) -> None:
+        self._file = file
+        self._closed = closed
+
+    @property
+    def array(self) -> npt.NDArray[np.uint8]:
+        """The memory; empty once closed."""
+        return self._file.array
+
+    @property
+    def size(self) -> int:
+        """The size in bytes."""
+        return self._file.size
+
+    @property
+    def name(self) -> str:
+        """The name of its file, under which it is registered."""
+        return self._file.path.name
+
+    def close(self) -> None:
+        """Gives the memory back; `array` must not be used any more."""
+        self._file.delete()
+        self._closed(self)
+
+
+class Client:
+    """A connection to the node daemon that outlives it. Safe for use by several threads.
+
+    Raises DaemonError if no daemon can be started or reached, from the calls that need it as well.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        raise NotImplementedError
+        self._settings = settings
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._connection: Connection | None = None
+        self._regions: dict[str, Region] = {}
+        self._unregister: set[str] = set()  # what a request still used when it was closed
+        self._numbers = itertools.count(1)
+        self._threads = ThreadPoolExecutor(_IN_FLIGHT, "spark-accel-client")
+        self.counters = Counters()
+        self._again(lambda _: None)
 
     def network(self, name: str) -> NetworkFacts:
         """Loads the network if it is not loaded. Raises ModelError if the repository does not have it."""
-        raise NotImplementedError
+        return self._again(lambda connection: _facts(connection, name))
 
     def region(self, size: int) -> Region:
         """A new region of `size` bytes. Raises RegionMemoryError if they can't be had."""
-        raise NotImplementedError
+        with self._lock:
+            held = sum(region.size for region in self._regions.values())
+            if held + size > self._settings.memory_limit:
+                raise RegionMemoryError(
+                    f"a region of {size:,} bytes is wanted, and {held:,} of the {self._settings.memory_limit:,} that"
+                    " one process may hold are in use; set spark.accel.memory.limit"
+                )
+            grant = self._again(lambda connection: connection.grant)
+            path = Path(grant.memory_dir) / f"{grant.lease}-{next(self._numbers)}"
+            region = Region(RegionFile(path, size), self._forget)
+            try:
+                self._again(lambda connection: connection.register(region.name, size))
+            except BaseException:
+                region.close()
+                raise
+            self._regions[region.name] = region
+            return region
 
     def classify(
         self, network: NetworkFacts, region: Region, count: int, top: int, offset: int = 0
     ) -> Future[TopClasses]:
         """The `top` best classes of `count` images that lie as uint8 [count, height, width, 3] at `offset`."""
-        raise NotImplementedError
+
+        def run() -> TopClasses:
+            index, score = self._infer(network.name, images, ("index", "score"), {"top": top})
+            return TopClasses(index, score)
+
+        images = _images(network, region, count, offset)
+
+        return self._threads.submit(run)
 
     def logits(
         self, network: NetworkFacts, region: Region, count: int, offset: int = 0
     ) -> Future[npt.NDArray[np.float32]]:
         """The logits, float32 [count, classes], of `count` images that lie as in `classify`."""
-        raise NotImplementedError
+        images = _images(network, region, count, offset)
+        return self._threads.submit(lambda: self._infer(network.name, images, ("logits",), {})[0])
 
     def device(self) -> str:
-        """The daemon's devices for people: `cpu-0 (PoCL: AMD EPYC …)`."""
-        raise NotImplementedError
+        """The daemon's devices for people: `cpu-0 (Portable Computing Language: AMD EPYC …)`."""
+        devices = self._again(lambda connection: connection.devices())
+        return ", ".join(f"{one.id} ({one.platform}: {one.name})" for one in devices) or "no device"
 
     def close(self) -> None:
-        """Ends the lease and gives all regions back."""
-        raise NotImplementedError
+        """Ends the lease and gives all regions back; does nothing in a fork of the process that made it."""
+        if os.getpid() != self._pid:
+            return
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for region in list(self._regions.values()):
+            region.close()
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _infer(
+        self, network: str, images: Images, outputs: tuple[str, ...], parameters: Mapping[str, int]
+    ) -> tuple[npt.NDArray[Any], ...]:
+        def call(connection: Connection) -> tuple[npt.NDArray[Any], ...]:
+            connection.load(network)
+            return connection.infer(network, images, outputs, parameters)
+
+        began = time.monotonic()
+        answer = self._again(call)
+        with self._lock:
+            self.counters.requests += 1
+            self.counters.images += images.shape[0]
+            self.counters.seconds_waited += time.monotonic() - began
+        return answer
+
+    def _again(self, call: Callable[[Connection], T]) -> T:
+        """The answer to `call`, which is repeated, with a new connection where needed, while daemon or worker go."""
+        attempts = Retrying(
+            retry=retry_if_exception_type(Again),
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_exponential(multiplier=0.05, max=2.0),
+        )
+        try:
+            return attempts(lambda: call(self._connected()))
+        except RetryError as error:
+            last = error.last_attempt.exception()
+            raise DaemonError(
+                f"the daemon at {self._settings.daemon_socket} gave no answer in {_ATTEMPTS} attempts: {last}"
+            ) from last
+
+    def _connected(self) -> Connection:
+        """The connection, or a new one if the daemon of the last has gone, with all regions registered there, too."""
+        connection = self._connection
+        if connection is not None and connection.alive:
+            return connection
+        with self._lock:
+            if self._connection is not None and self._connection.alive:
+                return self._connection
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+            connection = Connection(self._settings)
+            try:
+                for region in self._regions.values():
+                    connection.register(region.name, region.size)
+            except BaseException:
+                connection.close()
+                raise
+            self._unregister.clear()
+            self._connection = connection
+            return connection
+
+    def _forget(self, region: Region) -> None:
+        with self._lock:
+            if self._regions.pop(region.name, None) is None or self._connection is None:
+                return
+            self._unregister.add(region.name)
+            self._unregister = {name for name in self._unregister if not self._connection.unregister(name)}
+
+
+def _images(network: NetworkFacts, region: Region, count: int, offset: int) -> Images:
+    return Images(region.name, offset, (count, network.height, network.width, 3))
+
+
+def _facts(connection: Connection, name: str) -> NetworkFacts:
+    connection.load(name)
+    config = connection.config(name)
+    tensors = {tensor.name: tensor.dims for tensor in (*config.input, *config.output)}
+    if config.backend != "network" or len(tensors.get("image", ())) != 3:
+        raise ModelError(f"model '{name}' is no network: its backend is '{config.backend}'")
+    height, width, _ = tensors["image"]
+    (classes,) = tensors["logits"]
+    resize = config.parameters["resize"].string_value if "resize" in config.parameters else ""
+    found = connection.labels(name)
+    named = len(found.ids) == classes
+    return NetworkFacts(
+        name=name,
+        version=connection.version(name),
+        height=height,
+        width=width,
+        max_batch=max(1, config.max_batch_size),
+        classes=classes,
+        resize=int(resize or min(height, width)),
+        ids=tuple(found.ids) if named else tuple(map(str, range(classes))),
+        labels=tuple(found.labels) if named else ("",) * classes,
+    )
+
+
+_clients: dict[tuple[int, Path], Client] = {}
+_clients_lock = threading.Lock()
 
 
 def shared(settings: Settings) -> Client:
     """The client of this process and socket, made on first use; a forked child gets its own."""
-    raise NotImplementedError
+    key = (os.getpid(), settings.daemon_socket)
+    with _clients_lock:
+        if key not in _clients:
+            _clients[key] = Client(settings)
+            atexit.register(_clients[key].close)
+        return _clients[key]

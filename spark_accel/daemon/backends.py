@@ -49,9 +49,9 @@ def load(name: str, folder: Path, config: Mapping[str, Any], device: str) -> Bac
     `config` is the ModelConfig as `MessageToDict` gives it.
     """
     if config.get("backend") == "network":
-        from spark_accel.daemon.network_backend import Network  # noqa: PLC0415 - `identity` needs no numpy
+        from spark_accel.daemon.network_backend import NetworkBackend  # noqa: PLC0415 - `identity` needs no numpy
 
-        return Network(folder, config, device)
+        return NetworkBackend(folder, config, device)
     if config.get("backend") == "identity":
         return Identity(name, config)
     raise BackendError(

@@ -1,12 +1,11 @@
 """The backend `network`: a quantised network, images to logits, and to the best classes for the parameter `top`.
 
-Softmax and ranking are numpy on all devices, so that equal logits give equal answers. The network itself runs on an
-executor: OpenCL (`opencl_network.py`) or the numpy reference.
+Softmax and ranking are numpy on all devices, so that equal logits give equal answers. The layers are `network.py`'s.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,60 +14,34 @@ from grpc import StatusCode
 from spark_accel.daemon import devices
 from spark_accel.daemon.backends import BackendError, Outcome, Output
 from spark_accel.daemon.batch_request import BatchRequest
+from spark_accel.daemon.network import Network
 from spark_accel.daemon.request import RequestError
-from spark_accel.errors import ModelError
+from spark_accel.errors import AccelError, ModelError
 from spark_accel.networks import plan
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
-UInt8 = npt.NDArray[np.uint8]
 
 _IMAGE, _LOGITS, _INDEX, _SCORE = "image", "logits", "index", "score"
 
 
-class Executor(Protocol):
-    """A network on a device, with room for the images of a batch."""
-
-    def input_view(self, count: int) -> UInt8:
-        """Where the next batch's images go: uint8 [count, height, width, 3]."""
-
-    def run_staged(self, count: int) -> Float32:
-        """The logits, float32 [count, classes], of the first `count` images in the view."""
-
-
-class ReferenceExecutor:
-    """The network in numpy: the definition that the other tiers are held against, and what runs without OpenCL."""
-
-    def __init__(self, network: plan.Plan, most: int) -> None:
-        self._network = network
-        self._images = np.empty((most, network.height, network.width, 3), np.uint8)
-
-    def input_view(self, count: int) -> UInt8:
-        """See Executor."""
-        return self._images[:count]
-
-    def run_staged(self, count: int) -> Float32:
-        """See Executor."""
-        from spark_accel.networks import reference  # noqa: PLC0415
-
-        return reference.run(self._network, self._images[:count])
-
-
-class Network:
+class NetworkBackend:
     """See the file's head."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any], device: str) -> None:
         try:
             network = plan.load(folder)
+            _check_config(config, network)
+            self._network = _on_device(network, max(1, int(config.get("max_batch_size", 0))), device)
         except ModelError as error:
             raise BackendError(f"Invalid argument: {error}") from error
-        _check_config(config, network)
+        except AccelError as error:  # no kernels for the device, or no memory on it
+            raise BackendError(f"Internal: {error}") from error
         self._classes = network.classes
-        self._executor = _executor(network, max(1, int(config.get("max_batch_size", 0))), device)
 
     def run(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> list[Outcome]:
         """See Backend."""
-        view = self._executor.input_view(sum(request.batch for request in requests))
+        view = self._network.input_view(sum(request.batch for request in requests))
         rows: list[slice | RequestError] = []
         filled = 0
         for request in requests:
@@ -82,7 +55,7 @@ class Network:
                 rows.append(part)
                 filled = part.stop
         lap()
-        logits = self._executor.run_staged(filled) if filled else np.empty((0, self._classes), np.float32)
+        logits = self._network.run_staged(filled) if filled else np.empty((0, self._classes), np.float32)
         lap()
         return [
             part if isinstance(part, RequestError) else _outputs(request, logits[part])
@@ -122,9 +95,11 @@ def _outputs(request: BatchRequest, logits: Float32) -> list[Output]:
     ]
 
 
-def _executor(network: plan.Plan, most: int, device: str) -> Executor:
+def _on_device(network: plan.Plan, most: int, device: str) -> Network:
     if device == devices.REFERENCE.id:
-        return ReferenceExecutor(network, most)
+        from spark_accel.daemon.reference_network import ReferenceNetwork  # noqa: PLC0415 - not needed beside OpenCL
+
+        return ReferenceNetwork(network, most)
     from spark_accel.daemon.opencl_network import OpenCLNetwork  # noqa: PLC0415 - the reference needs no pyopencl
 
     return OpenCLNetwork(network, devices.open_device(device), most)

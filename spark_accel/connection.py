@@ -1,0 +1,186 @@
+"""One attachment to a running daemon: channel, lease, and the calls that a client makes, each of them once.
+
+What failed because the daemon or a worker went away raises `Again`; sending it again is `client.py`'s. Everything else
+raises one of the package's errors.
+"""
+
+import difflib
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import grpc
+import numpy.typing as npt
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
+
+from spark_accel import launch
+from spark_accel.errors import AccelError, ModelError, RegionMemoryError
+from spark_accel.protocol import accel_pb2, accel_pb2_grpc
+from spark_accel.settings import Settings
+
+_LEASE_KEY = "spark-accel-lease"
+_SECONDS = 60.0  # for calls that no model runs in
+_OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),  # a new connection must not wait for the back-off of one before it
+    ("grpc.keepalive_time_ms", 20_000),  # notices a daemon that hangs
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+_AGAIN = ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED")
+
+
+class Again(Exception):  # noqa: N818 - no error yet
+    """The daemon, its lease or a worker went away: the call is to be made again."""
+
+
+class Images(NamedTuple):
+    """Where images lie: uint8 of `shape` at byte `offset` of a region."""
+
+    region: str
+    offset: int
+    shape: tuple[int, int, int, int]
+
+
+class Connection:
+    """Starts the daemon if none answers, and takes a lease. Raises Again, DaemonError, ConfigurationError."""
+
+    def __init__(self, settings: Settings) -> None:
+        launch.ensure(settings)
+        self._loaded: set[str] = set()
+        self._channel = grpc.insecure_channel(settings.daemon_address, options=_OPTIONS)
+        self._triton = InferenceServerClient(settings.daemon_address, channel_args=list(_OPTIONS))
+        self._node = accel_pb2_grpc.NodeStub(self._channel)
+        self._lease_call = self._node.Lease(accel_pb2.LeaseRequest(client=f"python process {os.getpid()}"))
+        try:
+            with _translated():
+                self.grant: accel_pb2.LeaseGrant = next(self._lease_call)
+        except BaseException:
+            self.close()
+            raise
+        self._headers = {_LEASE_KEY: self.grant.lease}
+
+    @property
+    def alive(self) -> bool:
+        """Whether the lease is held; it ends with the daemon."""
+        return bool(self._lease_call.is_active())
+
+    def close(self) -> None:
+        """Gives the lease back."""
+        self._lease_call.cancel()
+        self._triton.close()
+        self._channel.close()
+
+    def load(self, name: str) -> None:
+        """Loads a model unless this connection has done so; raises ModelError if it can't be loaded."""
+        if name in self._loaded:
+            return
+        with _translated():
+            try:
+                self._triton.load_model(name)
+            except InferenceServerException as error:
+                if error.status() in _AGAIN:
+                    raise
+                raise self._unloadable(name, error) from error
+        self._loaded.add(name)
+
+    def config(self, name: str) -> Any:  # noqa: ANN401 - a protobuf message without types
+        """The configuration of a loaded model, `model_config_pb2.ModelConfig`."""
+        with self._of_model(name):
+            return self._triton.get_model_config(name, client_timeout=_SECONDS).config
+
+    def version(self, name: str) -> int:
+        """The version that requests get."""
+        with self._of_model(name):
+            return max(map(int, self._triton.get_model_metadata(name, client_timeout=_SECONDS).versions))
+
+    def labels(self, name: str) -> accel_pb2.LabelsResponse:
+        """The ids and labels of a loaded network's classes."""
+        with self._of_model(name):
+            return self._node.Labels(accel_pb2.LabelsRequest(model=name), timeout=_SECONDS)
+
+    def devices(self) -> list[accel_pb2.Device]:
+        """What the daemon drives."""
+        with _translated():
+            return list(self._node.Devices(accel_pb2.DevicesRequest(), timeout=_SECONDS).devices)
+
+    def register(self, name: str, size: int) -> None:
+        """Registers the region file `name` under its own name; raises RegionMemoryError if the daemon refuses."""
+        with _translated():
+            try:
+                self._triton.register_system_shared_memory(
+                    name, name, size, headers=self._headers, client_timeout=_SECONDS
+                )
+            except InferenceServerException as error:
+                if error.status() == "StatusCode.RESOURCE_EXHAUSTED":
+                    raise RegionMemoryError(error.message()) from error
+                raise
+
+    def unregister(self, name: str) -> bool:
+        """Has the daemon forget a region; False if a request still uses it."""
+        try:
+            self._triton.unregister_system_shared_memory(name, headers=self._headers, client_timeout=_SECONDS)
+        except InferenceServerException as error:
+            return error.status() != "StatusCode.INTERNAL"  # whatever else: daemon and region are gone
+        return True
+
+    def infer(
+        self, model: str, images: Images, outputs: tuple[str, ...], parameters: Mapping[str, int]
+    ) -> tuple[npt.NDArray[Any], ...]:
+        """Runs a network; gives these of its outputs."""
+        tensor = InferInput("image", list(images.shape), "UINT8")
+        tensor.set_shared_memory(images.region, math.prod(images.shape), images.offset)
+        wanted = [InferRequestedOutput(name) for name in outputs]
+        with self._of_model(model):
+            answer = self._triton.infer(
+                model, [tensor], outputs=wanted, headers=self._headers, parameters=dict(parameters)
+            )
+        return tuple(answer.as_numpy(name) for name in outputs)
+
+    @contextmanager
+    def _of_model(self, name: str) -> Iterator[None]:
+        """For calls that need a loaded model: one that is not loaded (any more) is loaded when the call is repeated."""
+        with _translated():
+            try:
+                yield
+            except (InferenceServerException, grpc.RpcError) as error:
+                code, message = _status(error)
+                missing = code == "StatusCode.NOT_FOUND" and message.startswith("Request for unknown model")
+                if missing or code in _AGAIN:
+                    self._loaded.discard(name)
+                    raise Again(message) from error
+                raise
+
+    def _unloadable(self, name: str, error: InferenceServerException) -> ModelError:
+        index = self._triton.get_model_repository_index(client_timeout=_SECONDS)
+        names = sorted({model.name for model in index.models})
+        repository = self.grant.repository
+        if name in names:
+            return ModelError(f"model '{name}' in {repository} can't be loaded: {error.message()}")
+        nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = ", ".join(f"'{one}'" for one in nearest or names[:5]) or "none"
+        return ModelError(
+            f"model '{name}' is not in the repository {repository}; {'nearest' if nearest else 'there are'}: {hint};"
+            " 'spark-accel model import' puts one there"
+        )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (InferenceServerException, grpc.RpcError) as error:
+        code, message = _status(error)
+        if code in _AGAIN:
+            raise Again(message) from error
+        raise AccelError(f"the daemon refused a request: {message} ({code.removeprefix('StatusCode.')})") from error
+
+
+def _status(error: InferenceServerException | grpc.RpcError) -> tuple[str, str]:
+    if isinstance(error, InferenceServerException):
+        return str(error.status()), str(error.message())
+    return str(error.code()), str(error.details())
