@@ -1,0 +1,91 @@
+"""Kernels are found, their manifests read, and a tier chosen by what a device has."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plans import random_plan
+
+from spark_accel.daemon import kernels
+from spark_accel.daemon.kernels import KernelError, Properties, Tier, folder, select, tiers
+from spark_accel.daemon.network_steps import steps
+
+PORTABLE = Properties((1, 2), compiler=True, floating_point=frozenset({"INF_NAN"}))
+
+
+def tier(name: str, **requires: object) -> Tier:
+    return Tier(name, Path(f"{name}.cl"), Properties(**requires), {}, {})  # type: ignore[arg-type]
+
+
+ANY = tier("any", opencl_c=(1, 2))
+WIDE = tier("wide", opencl_c=(2, 0), extensions=frozenset({"wide_vectors"}))
+
+
+@pytest.mark.parametrize(
+    ("properties", "expected"),
+    [
+        (Properties((1, 2)), ANY),
+        (Properties((3, 0)), ANY),
+        (Properties((2, 0), extensions=frozenset({"wide_vectors", "fp64"})), WIDE),
+        (Properties((1, 2), extensions=frozenset({"wide_vectors"})), ANY),
+    ],
+)
+def test_the_first_tier_whose_requirements_a_device_meets_is_chosen(properties: Properties, expected: Tier) -> None:
+    assert select((WIDE, ANY), properties) == expected
+
+
+def test_a_device_that_no_tier_suits_is_an_error_that_says_what_each_one_misses() -> None:
+    compiled = tier("compiled", compiler=True, floating_point=frozenset({"DENORM"}))
+
+    with pytest.raises(KernelError, match=r"'wide' needs wide_vectors, OpenCL C 2.0; 'compiled' needs DENORM, a comp"):
+        select((WIDE, compiled), Properties((1, 2)))
+
+
+def test_the_network_kernels_have_a_tier_for_any_opencl_device() -> None:
+    found = tiers(folder() / "network")
+
+    assert found[-1].name == "portable"
+    assert all(one.source.is_file() for one in found)
+    assert found[-1].requires.opencl_c == (1, 2)
+    assert not found[-1].requires.extensions
+
+
+def test_build_options_carry_the_defines_of_the_manifest() -> None:
+    portable = tiers(folder() / "network")[-1]
+
+    assert "-DLANES=16" in portable.build_options()
+    assert portable.defines["TILE"] <= 512  # sums of more products are not exact in float32
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"tiers": [{"name": "x"}]}',
+        '{"tiers": [{"name": "x", "file": "x.cl", "requires": {"gpus": 2}}]}',
+    ],
+)
+def test_a_broken_manifest_is_an_error_that_names_it(text: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+
+    with pytest.raises(KernelError, match=r"manifest\.json is no manifest of kernels"):
+        tiers(tmp_path)
+
+
+def test_a_layout_that_the_host_does_not_know_is_refused(tmp_path: Path) -> None:
+    manifest = json.loads((folder() / "network" / "manifest.json").read_text())
+    manifest["tiers"][0]["layouts"]["weights"] = "int8 [in][out]"
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(KernelError, match=r"'portable'.*unknown layouts.*int8 \[in\]\[out\]"):
+        steps(random_plan(np.random.default_rng(0)), tiers(tmp_path)[0])
+
+
+def test_an_installation_without_kernels_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(kernels, "_FOLDERS", (tmp_path / "kernels",))
+
+    with pytest.raises(KernelError, match="install spark-accel again"):
+        folder()

@@ -1,0 +1,298 @@
+"""The network kernels on a real OpenCL device equal the numpy reference bit for bit: layers, and whole networks."""
+
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyopencl as cl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plans import Shape, random_convolution, random_dense, random_images, random_plan
+
+from spark_accel.daemon import opencl_network
+from spark_accel.daemon.devices import open_device
+from spark_accel.daemon.network import DeviceMemoryError, Network
+from spark_accel.daemon.opencl_network import OpenCLNetwork
+from spark_accel.daemon.reference_network import ReferenceNetwork
+from spark_accel.networks import reference
+from spark_accel.networks.plan import INPUT, Convolution, Dense, GlobalAveragePool, Layer, MaxPool, Plan, output_shape
+from spark_accel.networks.plan import validate as validate_plan
+
+UInt8 = npt.NDArray[np.uint8]
+
+sides = st.integers(1, 13)
+channel_counts = st.one_of(st.integers(1, 40), st.sampled_from([64, 100, 255, 256, 257, 300]))
+shapes = st.tuples(sides, sides, channel_counts)
+batches = st.one_of(st.integers(1, 9), st.sampled_from([31, 64, 127, 128]))
+seeds = st.integers(0, 2**32 - 1)
+
+
+@pytest.fixture(scope="module")
+def device() -> cl.Device:
+    return open_device("cpu-0")
+
+
+@st.composite
+def windows(
+    draw: st.DrawFn, height: int, width: int
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int]]:
+    """Kernel, stride and padding that fit an input of this size."""
+    kernel = draw(st.integers(1, min(7, height + 2))), draw(st.integers(1, min(7, width + 2)))
+    stride = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    padding = [draw(st.integers(0, side - 1)) for side in kernel]
+    least = [max(0, kernel[0] - height - padding[0]), max(0, kernel[1] - width - padding[1])]
+    after = [draw(st.integers(least[axis], kernel[axis] - 1)) for axis in (0, 1)]
+    return kernel, stride, (padding[0], padding[1], after[0], after[1])
+
+
+def plan_around(rng: np.random.Generator, shape: Shape, *layers: Layer) -> Plan:
+    """`layers` from activation `x` of this shape to `y`, with what makes them a network."""
+    height, width, channels = shape
+    shapes = {"x": shape}
+    for layer in layers:
+        assert not isinstance(layer, Dense)
+        shapes[layer.output] = output_shape(layer, shapes[layer.input])
+    first = random_convolution(rng, (height, width, 3), channels, (1, 1), output="x", relu=False)
+    rows, columns, out = shapes["y"]
+    average = GlobalAveragePool("average", "y", "average", np.full(out, 1 / (rows * columns), np.float32))
+    plan = Plan(height, width, (first, *layers, average, random_dense(rng, out, 5, input="average")))
+    validate_plan(plan)
+    return plan
+
+
+def activation(network: OpenCLNetwork, name: str, n: int) -> UInt8:
+    """What the last run left of an activation that nothing has overwritten."""
+    values = np.empty((n, *network.plan.shapes()[name]), np.uint8)
+    cl.enqueue_copy(network._queue, values, network._activations[name])
+    return values
+
+
+def assert_equals_reference(device: cl.Device, plan: Plan, images: UInt8) -> None:
+    network = OpenCLNetwork(plan, device, len(images))
+
+    logits = network.run(images)
+
+    expected = dict(reference.activations(plan, images))
+    np.testing.assert_array_equal(activation(network, "y", len(images)), expected["y"])
+    np.testing.assert_array_equal(activation(network, "average", len(images)), expected["average"])
+    assert logits.dtype == np.float32
+    np.testing.assert_array_equal(logits.view(np.uint32), expected["logits"].view(np.uint32))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), shapes, batches, seeds)
+def test_a_convolution_of_any_shape_equals_the_reference(
+    device: cl.Device, data: st.DataObject, shape: Shape, n: int, seed: int
+) -> None:
+    out = data.draw(channel_counts, label="out")
+    kernel, stride, padding = data.draw(windows(*shape[:2]))
+    rng = np.random.default_rng(seed)
+    options = {"padding": padding, "input": "x", "relu": data.draw(st.booleans())}
+    layers = [random_convolution(rng, shape, out, kernel, stride, output="y", **options)]
+    if data.draw(st.booleans(), label="residual"):
+        r = random_convolution(rng, shape, out, kernel, stride, output="r", **options)
+        y = random_convolution(rng, shape, out, kernel, stride, output="y", residual="r", **options)
+        layers = [r, y]
+    plan = plan_around(rng, shape, *layers)
+
+    assert_equals_reference(device, plan, random_images(rng, plan, n))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([-128, -127, 127]),
+    st.sampled_from([0, 1, 254, 255]),
+    st.tuples(
+        st.sampled_from([1e-38, 2**-25, 2**-8, 0.5, 1.0, 1.5, 3e38]),
+        st.integers(-(2**31), 2**31 - 1),
+        st.sampled_from([0, 1, 128, 255]),
+    ),
+    st.sampled_from([(1, 1), (40, 3), (256, 2), (300, 1)]),
+)
+def test_extreme_values_saturate_and_halves_round_to_even_as_in_the_reference(
+    device: cl.Device, weight: int, pixel: int, requantisation: tuple[float, int, int], size: tuple[int, int]
+) -> None:
+    channels, kernel = size
+    multiplier, bias, zero_point = requantisation
+    rng = np.random.default_rng(0)
+    layer = random_convolution(rng, (3, 4, channels), 19, (kernel, kernel), padding=(0, 0, 0, 0), input="x", relu=False)
+    bound = 2**31 - 1 - 255 * 128 * channels * kernel * kernel
+    layer = replace(
+        layer,
+        weights=np.full_like(layer.weights, weight),
+        bias=np.clip(bias + np.arange(19), -bound, bound).astype(np.int32),
+        multiplier=np.full(19, multiplier, np.float32),
+        zero_point=np.full(19, zero_point, np.uint8),
+    )
+    plan = plan_around(rng, (3, 4, channels), layer)
+
+    assert_equals_reference(device, plan, np.full((7, 3, 4, 3), pixel, np.uint8))
+
+
+def test_every_half_rounds_to_even(device: cl.Device) -> None:
+    """Totals of -600 to 600 times 0.5: every half in and around the range of uint8."""
+    totals = np.arange(-600, 601, dtype=np.int32)
+    rng = np.random.default_rng(0)
+    layer = random_convolution(rng, (1, 1, 1), len(totals), (1, 1), input="x")
+    layer = replace(layer, weights=np.zeros_like(layer.weights), bias=totals, multiplier=np.full(1201, 0.5, np.float32))
+
+    assert_equals_reference(device, plan_around(rng, (1, 1, 1), layer), np.zeros((1, 1, 1, 3), np.uint8))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), shapes, batches, seeds)
+def test_a_max_pool_of_any_shape_equals_the_reference(
+    device: cl.Device, data: st.DataObject, shape: Shape, n: int, seed: int
+) -> None:
+    kernel, stride, padding = data.draw(windows(*shape[:2]))
+    rng = np.random.default_rng(seed)
+    plan = plan_around(rng, shape, MaxPool("y", "x", "y", kernel, stride, padding))
+
+    assert_equals_reference(device, plan, random_images(rng, plan, n))
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes, st.integers(1, 300), batches, seeds)
+def test_an_average_pool_and_a_dense_layer_of_any_size_equal_the_reference(
+    device: cl.Device, shape: Shape, classes: int, n: int, seed: int
+) -> None:
+    height, width, channels = shape
+    rng = np.random.default_rng(seed)
+    first = random_convolution(rng, (height, width, 3), channels, (1, 1), output="y", relu=False)
+    multiplier = rng.uniform(0.1, 2, channels) / (height * width)
+    average = GlobalAveragePool("average", "y", "average", multiplier.astype(np.float32))
+    plan = Plan(height, width, (first, average, random_dense(rng, channels, classes, input="average")))
+
+    assert_equals_reference(device, plan, random_images(rng, plan, n))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.tuples(st.integers(20, 70), st.integers(20, 70)), st.integers(1, 20), batches, seeds)
+def test_whole_networks_equal_the_reference(
+    device: cl.Device, size: tuple[int, int], channels: int, n: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    plan = random_plan(rng, height=size[0], width=size[1], channels=channels, classes=2 * channels + 1)
+    images = random_images(rng, plan, n)
+
+    logits = OpenCLNetwork(plan, device, 128).run(images)
+
+    np.testing.assert_array_equal(logits, reference.run(plan, images))
+
+
+@pytest.mark.parametrize("images_a_pass", [1, 3, 7])
+def test_a_batch_in_several_passes_equals_the_reference(
+    device: cl.Device, images_a_pass: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    plan = random_plan(rng)
+    images = random_images(rng, plan, 20)
+    bytes_an_image = sum(opencl_network.assign(plan).sizes)
+    monkeypatch.setattr(opencl_network, "_PASS_BYTES", images_a_pass * bytes_an_image)
+
+    logits = OpenCLNetwork(plan, device, 32).run(images)
+
+    np.testing.assert_array_equal(logits, reference.run(plan, images))
+
+
+@pytest.fixture(params=["opencl", "reference"])
+def network(request: pytest.FixtureRequest, device: cl.Device) -> Network:
+    plan = random_plan(np.random.default_rng(2))
+    return OpenCLNetwork(plan, device, 8) if request.param == "opencl" else ReferenceNetwork(plan, 8)
+
+
+def test_images_are_read_from_a_file_into_the_staging_memory(network: Network, tmp_path: Path) -> None:
+    images = random_images(np.random.default_rng(3), network.plan, 8)
+    path = tmp_path / "images"
+    path.write_bytes(images.tobytes())
+
+    with path.open("rb") as file:
+        assert os.preadv(file.fileno(), [network.input_view(5)], images[0].nbytes) == images[1:6].nbytes
+    logits = network.run_staged(5)
+
+    np.testing.assert_array_equal(logits, reference.run(network.plan, images[1:6]))
+    np.testing.assert_array_equal(network.input_view(5), images[1:6])
+
+
+def test_a_result_stays_when_the_next_batch_runs(network: Network) -> None:
+    images = random_images(np.random.default_rng(4), network.plan, 2)
+
+    first = network.run(images[:1])
+    network.run(images[1:])
+
+    np.testing.assert_array_equal(first, reference.run(network.plan, images[:1]))
+
+
+@pytest.mark.parametrize("n", [0, 9, -1])
+def test_a_batch_beyond_max_batch_is_refused(network: Network, n: int) -> None:
+    with pytest.raises(ValueError, match=f"a batch of {n} images, expected 1 to 8"):
+        network.input_view(n)
+    with pytest.raises(ValueError, match=f"a batch of {n} images, expected 1 to 8"):
+        network.run_staged(n)
+
+
+def test_images_of_another_shape_or_type_are_refused(network: Network) -> None:
+    with pytest.raises(ValueError, match=r"images are uint8 \(1, 5, 5, 3\)"):
+        network.run(np.zeros((1, 5, 5, 3), np.uint8))
+    with pytest.raises(ValueError, match="images are float32"):
+        network.run(np.zeros((1, network.plan.height, network.plan.width, 3), np.float32))  # type: ignore[arg-type]
+
+
+def test_a_network_runs_while_others_are_loaded(device: cl.Device) -> None:
+    rng = np.random.default_rng(5)
+    plan = random_plan(rng)
+    images = random_images(rng, plan, 16)
+    expected = reference.run(plan, images)
+    network = OpenCLNetwork(plan, device, 16)
+
+    loading = threading.Thread(target=lambda: [OpenCLNetwork(plan, device, 16).run(images) for _ in range(20)])
+    loading.start()
+    equal = []
+    while loading.is_alive():
+        equal.append(np.array_equal(network.run(images), expected))
+    loading.join()
+
+    assert equal
+    assert all(equal)
+
+
+def test_a_network_too_large_for_the_device_is_an_error_that_says_how_much_it_wants(device: cl.Device) -> None:
+    channels = int(device.max_mem_alloc_size) // 2**22 // 2 * 2 + 2
+    rng = np.random.default_rng(0)
+    plan = Plan(
+        2048,
+        2048,
+        (
+            random_convolution(rng, (2048, 2048, 3), channels, (1, 1), output="y"),
+            GlobalAveragePool("average", "y", "average", np.full(channels, 1, np.float32)),
+            random_dense(rng, channels, 5, input="average"),
+        ),
+    )
+
+    with pytest.raises(DeviceMemoryError, match=r"wants [\d,.]+ MiB of the memory of device 'pthread.*the device has"):
+        OpenCLNetwork(plan, device, 4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=4), st.integers(1, 9), seeds)
+def test_activations_that_are_needed_at_once_have_buffers_of_their_own(
+    blocks: list[int], channels: int, seed: int
+) -> None:
+    plan = random_plan(np.random.default_rng(seed), blocks=tuple(blocks), channels=channels)
+
+    memory = opencl_network.assign(plan)
+
+    content = {memory.buffer[INPUT]: INPUT}
+    for layer in plan.layers:
+        residual = layer.residual if isinstance(layer, Convolution) else None
+        for name in {layer.input, residual} - {None}:
+            assert content[memory.buffer[name]] == name
+        if not isinstance(layer, Dense):
+            assert memory.sizes[memory.buffer[layer.output]] >= np.prod(plan.shapes()[layer.output])
+            assert memory.buffer[layer.output] not in {memory.buffer[layer.input], memory.buffer.get(residual)}
+            content[memory.buffer[layer.output]] = layer.output
+    assert len(memory.sizes) <= 4
