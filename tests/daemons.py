@@ -1,0 +1,176 @@
+"""A real daemon for tests: its own socket, repository and process, on the numpy device, spoken to over gRPC."""
+# ruff: noqa: ANN401 - fields of protocol messages have all kinds of types
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from conftest import eventually
+from google.protobuf.message import Message
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+
+COMMAND = (sys.executable, "-m", "spark_accel", "daemon")
+MEMORY = Path("/dev/shm")
+PREFIX = f"spark-accel-test-{os.getpid()}-"
+
+# The models of identity backends that the tests use: input i is answered as output i.
+MODELS = {
+    "identity": """
+        backend: "identity" max_batch_size: 64 dynamic_batching {}
+        input { name: "x" data_type: TYPE_FP32 dims: -1 }
+        output { name: "y" data_type: TYPE_FP32 dims: -1 }""",
+    "slow": """
+        backend: "identity" max_batch_size: 8
+        input { name: "x" data_type: TYPE_FP32 dims: -1 }
+        output { name: "y" data_type: TYPE_FP32 dims: -1 }""",
+    "fixed": """
+        backend: "identity" max_batch_size: 8
+        input { name: "x" data_type: TYPE_FP32 dims: 4 }
+        output { name: "y" data_type: TYPE_FP32 dims: 4 label_filename: "labels.txt" }""",
+    "two": """
+        backend: "identity" max_batch_size: 8
+        input [ { name: "a" data_type: TYPE_FP32 dims: 2 }, { name: "b" data_type: TYPE_INT32 dims: -1 },
+                { name: "o" data_type: TYPE_FP32 dims: -1 optional: true } ]
+        output [ { name: "p" data_type: TYPE_FP32 dims: 2 }, { name: "q" data_type: TYPE_INT32 dims: -1 },
+                 { name: "r" data_type: TYPE_FP32 dims: -1 } ]""",
+    "str": """
+        backend: "identity" max_batch_size: 8
+        input { name: "x" data_type: TYPE_STRING dims: -1 }
+        output { name: "y" data_type: TYPE_STRING dims: -1 }""",
+    "flat": """
+        backend: "identity"
+        input { name: "x" data_type: TYPE_FP32 dims: [-1, 2] }
+        output { name: "y" data_type: TYPE_FP32 dims: [-1, 2] }""",
+}
+
+
+def write_model(repository: Path, name: str, config: str | None = None, versions: tuple[int, ...] = (1,)) -> Path:
+    """Makes a model's folder, with the configuration of MODELS for None, and gives it."""
+    folder = repository / name
+    for version in versions:
+        (folder / str(version)).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.pbtxt").write_text(MODELS[name] if config is None else config)
+    (folder / "labels.txt").write_text("cat\ndog\nfish\n")
+    return folder
+
+
+@dataclass
+class Daemon:
+    """A running daemon. `call` and `refusal` make one gRPC call each."""
+
+    socket: Path
+    repository: Path
+    process: subprocess.Popen[bytes]
+    channel: grpc.Channel
+
+    def __post_init__(self) -> None:
+        self.stub = service_pb2_grpc.GRPCInferenceServiceStub(self.channel)
+
+    @property
+    def url(self) -> str:
+        return f"unix:{self.socket}"
+
+    def send(self, rpc: str, message: Message, **options: Any) -> Any:
+        """The answer to a call; raises grpc.RpcError."""
+        return getattr(self.stub, rpc)(message, timeout=30, **options)
+
+    def call(self, rpc: str, **fields: Any) -> Any:
+        """The answer to a call whose request has these fields; raises grpc.RpcError."""
+        return self.send(rpc, getattr(pb, rpc + "Request")(**fields))
+
+    def refusal(self, rpc: str, **fields: Any) -> tuple[str, str]:
+        """The status, as name and message, of a call that must fail."""
+        return self.refused(rpc, getattr(pb, rpc + "Request")(**fields))
+
+    def refused(self, rpc: str, message: Message, **options: Any) -> tuple[str, str]:
+        """The status, as name and message, of a call that must fail."""
+        try:
+            answer = self.send(rpc, message, **options)
+        except grpc.RpcError as error:
+            return error.code().name, error.details()
+        raise AssertionError(f"{rpc} was answered: {answer}")
+
+    def infer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+        return self.send("ModelInfer", request)
+
+    def infer_refused(self, request: pb.ModelInferRequest) -> tuple[str, str]:
+        return self.refused("ModelInfer", request)
+
+    def load(self, *names: str) -> None:
+        for name in names:
+            self.call("RepositoryModelLoad", model_name=name)
+
+    def states(self, name: str) -> dict[str, str]:
+        """The states of a model's versions, by version."""
+        models = self.call("RepositoryIndex").models
+        return {model.version: model.state for model in models if model.name == name}
+
+    def alive(self) -> bool:
+        return self.process.poll() is None and self.call("ServerLive").live
+
+
+@contextlib.contextmanager
+def running(folder: Path, models: tuple[str, ...] = (), **environment: str) -> Iterator[Daemon]:
+    """A daemon whose repository lies in `folder` and holds `models`, loaded. Ended by SIGTERM."""
+    repository = folder / "repository"
+    repository.mkdir()
+    for name in models:
+        write_model(repository, name)
+    # Not in `folder`: a socket's path is short. The daemon asks for a folder of mode 0700.
+    with tempfile.TemporaryDirectory(prefix="accel-") as sockets:
+        socket = Path(sockets) / "daemon.sock"
+        arguments = ["--socket", str(socket), "--repository", str(repository), "--device", "reference"]
+        with (folder / "daemon.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | environment
+            )
+        options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+        try:
+            with grpc.insecure_channel(f"unix:{socket}", options=options) as channel:
+                daemon = Daemon(socket, repository, process, channel)
+                eventually(lambda: _answers(daemon, folder / "daemon.log"), what="the daemon answers")
+                daemon.load(*models)
+                yield daemon
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+def _answers(daemon: Daemon, log: Path) -> bool:
+    assert daemon.process.poll() is None, f"the daemon ended: {log.read_text()}"
+    try:
+        return bool(daemon.call("ServerLive").live)
+    except grpc.RpcError:
+        return False
+
+
+@contextlib.contextmanager
+def region_file(name: str, data: bytes) -> Iterator[Path]:
+    """A file in the folder of regions, gone afterwards; its key is its name."""
+    path = MEMORY / (PREFIX + name)
+    path.write_bytes(data)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def region(daemon: Daemon, name: str, data: bytes, offset: int = 0) -> Iterator[Path]:
+    """A registered region `name` of a new file that holds `data`, from `offset` on; gives the file."""
+    with region_file(name, data) as path:
+        daemon.call("SystemSharedMemoryRegister", name=name, key=path.name, offset=offset, byte_size=len(data) - offset)
+        try:
+            yield path
+        finally:
+            daemon.call("SystemSharedMemoryUnregister", name=name)
