@@ -162,8 +162,11 @@ def _check_tensor(tensor: ModelInput | ModelOutput, kind: str, model: str) -> No
 def _inside(folder: Path, file: str, model: str) -> Path:
     """`folder / file`, for a file that is in the model's folder also when links are followed."""
     path = folder / file
-    outside = PurePosixPath(file).is_absolute() or "\0" in file
-    if outside or not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # a name too long, links in a circle, a NUL
+        inside = False
+    if not inside or PurePosixPath(file).is_absolute():
         raise _invalid(f"file '{file}' in the configuration of model '{model}' must stay within model directory.")
     return path
 

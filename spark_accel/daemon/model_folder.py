@@ -3,6 +3,7 @@
 Only reads; which of it is loaded is `repository.py`'s. Names come from clients: none with parts of a path is looked up.
 """
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def poll(repository: Path, name: str) -> ModelFolder:
             raise PollError(f"{path} is no folder")
         config = model_config.read(path)
         versions = tuple(sorted(int(entry.name) for entry in path.iterdir() if _is_version(entry)))
-        files = ((str(file.relative_to(path)), file.stat()) for file in path.rglob("*"))
+        files = ((str(file.relative_to(path)), _facts(file)) for file in path.rglob("*"))
         fingerprint = tuple(sorted((file, facts.st_mtime_ns, facts.st_size) for file, facts in files))
     except (OSError, ConfigError) as error:
         raise PollError(str(error)) from None
@@ -73,6 +74,10 @@ def served(config: ModelConfig, versions: Collection[int]) -> list[int]:
     if policy.HasField("specific"):
         return sorted(set(policy.specific.versions).intersection(versions))
     return sorted(versions)[-max(1, policy.latest.num_versions) :]
+
+
+def _facts(file: Path) -> os.stat_result:
+    return file.stat() if file.exists() else file.lstat()  # a link to nothing
 
 
 def _is_version(entry: Path) -> bool:

@@ -185,8 +185,8 @@ def _file_name(name: str, key: str) -> str:
 
 def _check_extent(name: str, offset: int, size: int, file_size: int) -> None:
     failed = f"failed to register shared memory region '{name}': "
-    if size > _ADDRESS_SPACE - offset:
-        raise _invalid(f"{failed}Integer overflow detected: offset {offset} + byte size {size} is above 2^64")
+    if size >= _ADDRESS_SPACE - offset:
+        raise _invalid(f"{failed}Integer overflow detected: offset {offset} + byte size {size} exceeds 64 bits")
     if size > file_size - offset:
         raise _invalid(f"{failed}invalid args")
     if size == 0 or offset % mmap.PAGESIZE:

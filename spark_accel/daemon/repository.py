@@ -271,7 +271,7 @@ def _expect(key: str, kind: str | None, expected: str) -> None:
 
 def _not_polled(name: str, cause: Exception) -> RequestError:
     # The cause names files of the server: it is for the log only.
-    _log.warning("model '%s' was not loaded: %s", name, cause)
+    _log.warning("model %r was not loaded: %s", name, cause)
     return RequestError(StatusCode.INTERNAL, f"failed to load '{name}', failed to poll from model repository")
 
 

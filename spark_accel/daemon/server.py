@@ -165,11 +165,11 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             await context.abort(StatusCode.UNAVAILABLE, message)
 
 
-async def _abort_unforeseen(method: str, error: Exception, context: grpc.aio.ServicerContext) -> None:
+async def _abort_unforeseen(method: str, error: Exception, context: grpc.aio.ServicerContext) -> object:
     if isinstance(error, grpc.aio.AbortError):
         raise error
     _log.error("%s failed", method, exc_info=error)
-    await context.abort(StatusCode.INTERNAL, "internal error; the daemon's log has it")
+    return await context.abort(StatusCode.INTERNAL, "internal error; the daemon's log has it")
 
 
 def _parser(deserializer: Callable[[bytes], object] | None) -> Callable[[bytes], object] | None:
