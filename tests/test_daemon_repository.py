@@ -171,6 +171,19 @@ def test_an_unknown_backend_is_named(daemon: Daemon, model: Path) -> None:
     repair(daemon, model)
 
 
+def test_a_broken_network_is_named_within_its_folder(daemon: Daemon, model: Path) -> None:
+    (model / "config.pbtxt").unlink()
+    (model / "1" / "network.safetensors").write_bytes(b"no network")
+
+    code, message = load_refused(daemon, model.name)
+
+    reason = "Invalid argument: 1/network.safetensors is not a usable network"
+    assert code == "INVALID_ARGUMENT"
+    assert message.startswith(f"load failed for model '{model.name}': version 1 is at UNAVAILABLE state: {reason}")
+    assert str(daemon.repository) not in message
+    repair(daemon, model)
+
+
 def test_the_server_is_not_ready_after_a_failed_first_load_until_the_model_loads(daemon: Daemon, model: Path) -> None:
     (model / "config.pbtxt").write_text('backend: "nope"')
     load_refused(daemon, model.name)

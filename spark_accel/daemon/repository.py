@@ -6,6 +6,7 @@ says `model_config.py`'s; the scheduler brings models to the workers.
 
 import asyncio
 import logging
+import os
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,9 +205,10 @@ class Repository:
                 model = LoadedModel(config.name, number, found.version(number), config, labels)
                 await self._loader.load(model)
             except ModelLoadError as error:
-                failures.append(f"version {number} is at UNAVAILABLE state: {error};")
+                reason = str(error).replace(f"{found.path}{os.sep}", "")  # where the repository is, is not told
+                failures.append(f"version {number} is at UNAVAILABLE state: {reason};")
                 if not serves:
-                    version.state, version.reason = UNAVAILABLE, str(error)
+                    version.state, version.reason = UNAVAILABLE, reason
                 continue
             except BaseException:
                 if not serves:
