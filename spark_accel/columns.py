@@ -65,7 +65,9 @@ def _nested_array(cell: pa.Scalar, network: NetworkFacts, out: UInt8) -> None:
     values = cell.values
     shape = [len(values)]
     while _is_list(values.type):
-        sides = pc.unique(values.value_lengths()).to_pylist() or [0]
+        if not len(values):
+            raise DecodeError("an array without pixels")
+        sides = pc.unique(values.value_lengths()).to_pylist()
         if len(sides) != 1 or sides[0] is None:
             raise DecodeError(f"a ragged array: rows or pixels of {sides} values")
         values = values.flatten()

@@ -89,7 +89,9 @@ def test_a_column_that_holds_no_images_is_refused_with_what_is_taken(column: pa.
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ([], "expected uint8"),
+        ([], "without pixels"),
+        ([[]], "without pixels"),
+        ([[[]]], r"\[1, 1, 0\]"),
         ([[[1, 2, 3]], [[1, 2, 3], [4, 5, 6]]], "ragged"),
         ([[[1, 2, 3]], [[1, 2]]], "ragged"),
         ([[[1, 2, 3]], None], "ragged"),

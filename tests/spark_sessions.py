@@ -1,0 +1,100 @@
+"""One Spark session for all tests that run in pytest's own process, and a node for it: model repository and daemon.
+
+Spark allows one context a process: a test that wants another configuration runs it in a process of its own.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import plans
+import psutil
+import pytest
+from conftest import eventually
+from pyspark.sql import SparkSession
+
+from spark_accel import endpoint
+from spark_accel.networks import plan
+from spark_accel.settings import Settings, from_spark
+
+PHOTOGRAPHS = Path(plan.__file__).parents[1] / "photographs"
+
+_CONFIG = """
+name: "{name}" backend: "network" max_batch_size: {batch}
+input {{ name: "image" data_type: TYPE_UINT8 format: FORMAT_NHWC dims: [{height}, {width}, 3] }}
+output [ {{ name: "logits" data_type: TYPE_FP32 dims: {classes} label_filename: "labels.txt" }},
+         {{ name: "index" data_type: TYPE_INT32 dims: -1 }}, {{ name: "score" data_type: TYPE_FP32 dims: -1 }} ]
+dynamic_batching {{}}
+parameters {{ key: "resize" value {{ string_value: "{resize}" }} }}
+"""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the tests: the small network `small` of its repository, and the settings that lead to its daemon."""
+
+    small: plan.Plan
+    resize: int
+    conf: dict[str, str]
+
+    @property
+    def settings(self) -> Settings:
+        return from_spark(self.conf, {})
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self.settings.environment()
+
+    def daemon(self) -> psutil.Process:
+        return psutil.Process(endpoint.daemon_pid(self.settings.daemon_socket))
+
+    def stop(self) -> None:
+        socket = self.settings.daemon_socket
+        if endpoint.answers(socket):
+            self.daemon().send_signal(signal.SIGTERM)
+        eventually(lambda: not endpoint.answers(socket), what="the daemon ends")
+
+
+def write_network(repository: Path, name: str, network: plan.Plan, resize: int, max_batch: int = 8) -> None:
+    """Writes a network into a model repository, with classes `c0 class 0`, `c1 class 1`, …"""
+    folder = repository / name
+    (folder / "1").mkdir(parents=True)
+    plan.save(network, folder / "1")
+    (folder / "labels.txt").write_text("".join(f"c{index} class {index}\n" for index in range(network.classes)))
+    sizes = {"height": network.height, "width": network.width, "classes": network.classes}
+    (folder / "config.pbtxt").write_text(_CONFIG.format(name=name, batch=max_batch, resize=resize, **sizes))
+
+
+def make_node(folder: Path, **conf: str) -> Node:
+    """A node whose daemon is started by whoever needs it first; `stop` it."""
+    small = plans.random_plan(np.random.default_rng(7), height=33, width=29, classes=11)
+    write_network(folder / "repository", "small", small, resize=40)
+    given = {"repository": f"{folder}/repository", "daemon.socket": f"{folder}/node/daemon.sock", "device": "cpu"}
+    given |= {key.replace("_", "."): text for key, text in conf.items()}
+    return Node(small, 40, {f"spark.accel.{key}": text for key, text in given.items()})
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Node]:
+    folder = Path(tempfile.mkdtemp(prefix="accel-"))  # short: the name of a socket has at most 107 bytes
+    made = make_node(folder)
+    yield made
+    made.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def spark(node: Node) -> Iterator[SparkSession]:
+    """A classic session, `local[2]`, without the plugin: tasks start the node's daemon."""
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    builder = builder.config("spark.log.level", "OFF").config("spark.sql.shuffle.partitions", "2")
+    session = builder.config(map=node.conf).getOrCreate()
+    yield session
+    session.stop()
