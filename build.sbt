@@ -91,7 +91,7 @@ lazy val tests = Seq(
   Test / javaOptions ++= Seq("-Xmx1g", s"-Dorg.sparkaccel.tests.python=${python.value}") ++ moduleOptions(
     sparkHome.value
   ),
-  Test / testOptions += Tests.Argument(TestFrameworks.ScalaTest, "-oDF")
+  Test / testOptions += Tests.Argument(TestFrameworks.ScalaTest, "-oD")
 )
 
 // What Spark's own launcher passes to JDK 17 and newer.

@@ -12,6 +12,8 @@ import org.apache.spark.api.plugin.{DriverPlugin, PluginContext}
   * them.
   */
 final class AccelDriverPlugin extends DriverPlugin {
+  import AccelDriverPlugin._
+
   private val heard = new DriverTotal
   private var enabled = false
 
@@ -20,9 +22,7 @@ final class AccelDriverPlugin extends DriverPlugin {
     val configuration = ctx.conf.getAll.toMap
     val settings = Settings.resolve(configuration, sys.env)
     enabled = settings.enabled
-    // Executors are to use the driver's choice, as Spark's own Python workers do.
-    val python = Settings.SparkPrefix + "daemon.python" -> AccelDriverPlugin.python(settings, configuration, sys.env)
-    (settings.spark + python).asJava
+    (settings.spark + (Python -> python(settings, configuration, sys.env))).asJava
   }
 
   override def registerMetrics(applicationId: String, ctx: PluginContext): Unit =
@@ -35,6 +35,9 @@ final class AccelDriverPlugin extends DriverPlugin {
 }
 
 object AccelDriverPlugin {
+
+  /** Under this name executors are told the Python to use: the driver's choice, as for Spark's own Python workers. */
+  private[sparkaccel] val Python = "python"
 
   /** The Python that runs the daemon: the setting, else the one that Spark runs its Python workers with. */
   private[sparkaccel] def python(

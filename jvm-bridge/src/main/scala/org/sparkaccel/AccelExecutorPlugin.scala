@@ -6,7 +6,6 @@ import java.util.{Map => JavaMap}
 import scala.jdk.CollectionConverters._
 import scala.util.Try
 
-import org.apache.spark.SparkEnv
 import org.apache.spark.api.plugin.{ExecutorPlugin, PluginContext}
 import org.slf4j.LoggerFactory
 
@@ -22,7 +21,8 @@ final class AccelExecutorPlugin extends ExecutorPlugin {
   override def init(ctx: PluginContext, extraConf: JavaMap[String, String]): Unit =
     try {
       val settings = Settings.resolve(extraConf.asScala.toMap, sys.env)
-      if (settings.enabled) lease = Some(keepLease(ctx, settings))
+      val python = settings.daemonPython.getOrElse(extraConf.getOrDefault(AccelDriverPlugin.Python, "python3"))
+      if (settings.enabled) lease = Some(keepLease(ctx, settings, python))
     } catch {
       case error: Throwable =>
         log.warn(
@@ -33,30 +33,19 @@ final class AccelExecutorPlugin extends ExecutorPlugin {
 
   override def shutdown(): Unit = lease.foreach(_.close())
 
-  private def keepLease(ctx: PluginContext, settings: Settings): NodeLease = {
+  private def keepLease(ctx: PluginContext, settings: Settings, python: String): NodeLease = {
     val tally = new Tally
     // In local mode the driver's metrics have the same names, and the same values.
     if (ctx.executorID != "driver")
       Metrics.register(ctx.metricRegistry, () => Counts.sum(tally.spans.values.map(_.done)))
-    def application = ctx.conf.get("spark.app.id", "a local application")
+    def application = ctx.conf.get("spark.app.id", "a local application") // not yet known there
     def observe(client: DaemonClient): Unit = {
       tally.read(client.daemon, client.statistics())
-      ctx.send(Report.message(AccelExecutorPlugin.host(ctx), tally.spans))
+      ctx.send(Report.message(node, tally.spans))
     }
-    new NodeLease(
-      settings,
-      s"executor ${ctx.executorID} of $application",
-      settings.daemonPython.getOrElse("python3"),
-      observe
-    )
+    new NodeLease(settings, s"executor ${ctx.executorID} of $application", python, observe)
   }
-}
 
-object AccelExecutorPlugin {
-
-  /** The node's name. In a cluster `hostname` throws, in local mode the block manager comes later. */
-  private def host(ctx: PluginContext): String =
-    Try(Option(ctx.hostname).get)
-      .orElse(Try(SparkEnv.get.blockManager.blockManagerId.host))
-      .getOrElse(InetAddress.getLocalHost.getHostName)
+  // Not the name that Spark has for it: on an executor PluginContext.hostname throws.
+  private lazy val node = Try(InetAddress.getLocalHost.getHostName).getOrElse("a node without a name")
 }

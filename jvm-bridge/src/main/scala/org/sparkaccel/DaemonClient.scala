@@ -7,7 +7,7 @@ import java.util.concurrent.{CompletableFuture, ExecutionException, TimeoutExcep
 import scala.jdk.CollectionConverters._
 
 import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder
-import io.grpc.netty.shaded.io.netty.channel.MultiThreadIoEventLoopGroup
+import io.grpc.netty.shaded.io.netty.channel.{ChannelOption, MultiThreadIoEventLoopGroup}
 import io.grpc.netty.shaded.io.netty.channel.epoll.{Epoll, EpollDomainSocketChannel, EpollIoHandler}
 import io.grpc.netty.shaded.io.netty.channel.unix.DomainSocketAddress
 import io.grpc.netty.shaded.io.netty.util.concurrent.DefaultThreadFactory
@@ -44,6 +44,7 @@ final class DaemonClient(socket: Path, name: String) extends AutoCloseable {
     .channelType(classOf[EpollDomainSocketChannel])
     .eventLoopGroup(threads)
     .directExecutor()
+    .withOption(ChannelOption.SO_KEEPALIVE, null) // grpc-java sets it, and this kind of socket warns that it has none
     .overrideAuthority("localhost")
     .usePlaintext()
     .build()

@@ -29,6 +29,8 @@ final class NodeLease(
 
   private val log = LoggerFactory.getLogger(classOf[NodeLease])
   private val closed = new CompletableFuture[Unit]
+  private var startDelay: FiniteDuration = FirstStartDelay
+  private var nextStart = Deadline.now
   private val thread = new Thread(() => keep(), "spark-accel-lease")
   thread.setDaemon(true)
   thread.start()
@@ -40,10 +42,8 @@ final class NodeLease(
   }
 
   private def keep(): Unit = {
-    var delay = FirstDelay
     var warned = false
     while (!closed.isDone) {
-      val start = System.nanoTime
       try {
         hold(connect())
         warned = false
@@ -54,16 +54,16 @@ final class NodeLease(
           if (!warned && !closed.isDone) log.warn(unaccelerated(error))
           warned = true
       }
-      val steady = System.nanoTime - start > SteadyAfter.toNanos
-      delay = if (steady) FirstDelay else (delay * 2).min(LastDelay)
-      await(closed, delay)
+      await(closed, AttachInterval)
     }
   }
 
   private def connect(): DaemonClient =
     try attach()
     catch {
-      case _: DaemonError if settings.daemonStart =>
+      case _: DaemonError if settings.daemonStart && nextStart.isOverdue() =>
+        nextStart = startDelay.fromNow
+        startDelay = (startDelay * 2).min(LongestStartDelay)
         DaemonProcess.start(settings, python, closed)
         attach()
     }
@@ -72,10 +72,12 @@ final class NodeLease(
 
   private def hold(client: DaemonClient): Unit =
     try {
+      val since = Deadline.now
       log.info(s"Holds lease ${client.grant.getLease} on the node daemon at ${settings.daemonSocket}")
       val over = CompletableFuture.anyOf(client.ended, closed)
       do tell(client) while (!await(over, interval))
       if (!client.ended.isDone) tell(client)
+      if ((since + SteadyAfter).isOverdue()) startDelay = FirstStartDelay
     } finally client.close()
 
   /** A daemon too busy to answer in time is no reason to give up its lease. */
@@ -90,8 +92,9 @@ final class NodeLease(
 }
 
 object NodeLease {
-  private val FirstDelay = 200.millis
-  private val LastDelay = 1.minute
+  private val AttachInterval = 500.millis
+  private val FirstStartDelay = 1.second
+  private val LongestStartDelay = 1.minute
   private val SteadyAfter = 10.seconds
   private val CloseLimit = 3.seconds
 

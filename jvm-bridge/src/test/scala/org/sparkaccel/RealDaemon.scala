@@ -1,0 +1,40 @@
+package org.sparkaccel
+
+import java.nio.file.{Files, Path}
+import java.util.Comparator
+import java.util.concurrent.CompletableFuture
+
+import scala.jdk.OptionConverters._
+
+/** Runs a test with settings for a daemon of its own, in a folder of its own; both are gone afterwards. */
+object RealDaemon {
+  val Python: String = sys.props("org.sparkaccel.tests.python")
+
+  def withSettings(extra: (String, String)*)(test: Settings => Unit): Unit = {
+    val folder = Files.createTempDirectory("accel-")
+    val own = Seq(
+      "daemon.socket" -> folder.resolve("daemon.sock").toString,
+      "repository" -> folder.resolve("repository").toString,
+      "device" -> "reference"
+    )
+    val all = (own ++ extra).map { case (key, text) => Settings.SparkPrefix + key -> text }
+    val settings = Settings.resolve(all.toMap, Map.empty)
+    try test(settings)
+    finally {
+      process(settings).foreach { daemon =>
+        daemon.destroy()
+        Wait.until("the daemon ends")(!daemon.isAlive)
+      }
+      Files.walk(folder).sorted(Comparator.reverseOrder[Path]).forEach(file => Files.delete(file))
+    }
+  }
+
+  def start(settings: Settings): Unit = DaemonProcess.start(settings, Python, new CompletableFuture)
+
+  /** The daemon that runs, by the file in which it leaves its process id. */
+  def process(settings: Settings): Option[ProcessHandle] = {
+    val file = settings.daemonSocket.resolveSibling("daemon.sock.pid")
+    val pid = if (Files.exists(file)) Files.readString(file).trim.toLongOption else None
+    pid.flatMap(ProcessHandle.of(_).toScala).filter(_.isAlive)
+  }
+}
