@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 from conftest import eventually
 from google.protobuf.message import Message
+from infer_requests import placed, request, x
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
@@ -174,3 +175,49 @@ def region(daemon: Daemon, name: str, data: bytes, offset: int = 0) -> Iterator[
             yield path
         finally:
             daemon.call("SystemSharedMemoryUnregister", name=name)
+
+
+def arrived(
+    daemon: Daemon,
+    file: Path,
+    send: Callable[[], Any],
+    ended: Callable[[Any], object] = lambda call: call.exception(30),
+    **options: Any,
+) -> Any:
+    """The call that `send` makes, as soon as the daemon has its request; that uses a region named as `file`.
+
+    Registers `file`, with `options` of the call. Nothing tells when a request has arrived but that its region can't be
+    unregistered. Where it can, the request came too late: it is refused (`ended` waits for that) and sent again.
+    """
+    message = pb.SystemSharedMemoryRegisterRequest(name=file.name, key=file.name, byte_size=file.stat().st_size)
+    calls: list[Any] = []
+
+    def sent_and_arrived() -> bool:
+        daemon.send("SystemSharedMemoryRegister", message, **options)
+        calls.append(send())
+        if unregistered(daemon, file.name):
+            ended(calls.pop())
+        return bool(calls)
+
+    eventually(sent_and_arrived, what=f"a request uses region {file.name}")
+    return calls[0]
+
+
+def slow_request(daemon: Daemon, file: Path, delay_ms: int, model: str = "slow", **options: Any) -> Any:
+    """The future of a request that the daemon has; it takes so long and answers the 16 bytes in `file`."""
+    tensor = x(data=None, **placed(file.name, 16))
+    return arrived(
+        daemon,
+        file,
+        lambda: daemon.stub.ModelInfer.future(request(tensor, model=model, delay_ms=delay_ms)),
+        **options,
+    )
+
+
+def unregistered(daemon: Daemon, name: str) -> bool:
+    """Unregisters a region, unless it is in use."""
+    try:
+        daemon.call("SystemSharedMemoryUnregister", name=name)
+    except grpc.RpcError:
+        return False
+    return True

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import grpc
 import pytest
 from conftest import eventually
-from daemons import MODELS, Daemon, running, write_model
-from infer_requests import request, x
+from daemons import MODELS, Daemon, region_file, running, slow_request, write_model
+from infer_requests import X4, request, x
 from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc import service_pb2 as pb
 
@@ -162,9 +162,9 @@ def test_there_is_no_cuda_memory(daemon: Daemon) -> None:
 def test_a_terminated_daemon_finishes_what_it_has_and_refuses_what_is_new(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    with running(tmp_path_factory.mktemp("ending"), ("slow",)) as daemon:
-        accepted = [daemon.stub.ModelInfer.future(request(x(), model="slow", delay_ms=700)) for _ in range(2)]
-        daemon.call("ServerLive")  # on the same connection: the daemon has both when it answers this
+    folder = tmp_path_factory.mktemp("ending")
+    with running(folder, ("slow",)) as daemon, region_file("a", X4) as a, region_file("b", X4) as b:
+        accepted = [slow_request(daemon, file, delay_ms=700) for file in (a, b)]
 
         daemon.process.send_signal(signal.SIGTERM)
         refusal = first_refusal(daemon)
@@ -173,7 +173,7 @@ def test_a_terminated_daemon_finishes_what_it_has_and_refuses_what_is_new(
         assert daemon.infer_refused(request(x(), model="slow")) == ("UNAVAILABLE", "Server exiting")
         assert daemon.refusal("RepositoryIndex") == ("UNAVAILABLE", "Server not ready")
         assert daemon.call("ServerMetadata").name == "spark-accel"
-        assert [len(future.result().outputs) for future in accepted] == [1, 1]
+        assert [list(future.result().raw_output_contents) for future in accepted] == [[X4], [X4]]
         assert daemon.process.wait(20) == 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import eventually
-from daemons import Daemon, region, region_file, running
+from daemons import Daemon, region, region_file, running, slow_request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from infer_requests import X4, placed, request, tensor, x, y
@@ -161,16 +161,16 @@ def test_strings_can_lie_in_regions(daemon: Daemon) -> None:
 
 
 def test_what_is_written_before_the_model_runs_is_seen(daemon: Daemon) -> None:
-    with region(daemon, "in", bytes(16)) as file:
-        first = daemon.stub.ModelInfer.future(request(x(), model="slow", delay_ms=400))
-        daemon.call("ServerLive")  # on the same connection: the daemon has the first when it answers this
-        second = daemon.stub.ModelInfer.future(request(x(data=None, **placed("in", 16)), model="slow"))
-        daemon.call("ServerLive")
-        with file.open("r+b") as opened:
+    with region_file("first", bytes(16)) as first, region_file("second", bytes(16)) as second:
+        running_one = slow_request(daemon, first, delay_ms=500)
+        queued = slow_request(daemon, second, delay_ms=0)
+
+        with second.open("r+b") as opened:
             opened.write(X4)
 
-        assert second.result().raw_output_contents == [X4]
-        first.result()
+        assert queued.result().raw_output_contents == [X4]
+        assert running_one.result().raw_output_contents == [bytes(16)]
+        daemon.call("SystemSharedMemoryUnregister")
 
 
 NOT_FOUND = "Unable to find shared memory region: '{}'"
@@ -248,21 +248,20 @@ def test_an_output_that_fits_in_no_region_is_refused_and_nothing_is_written(
 
 
 def test_a_region_in_use_stays(daemon: Daemon) -> None:
-    with region(daemon, "in", X4), region(daemon, "free", X4):
-        slow = daemon.stub.ModelInfer.future(request(x(data=None, **placed("in", 16)), model="slow", delay_ms=500))
-        daemon.call("ServerLive")  # on the same connection: the daemon has the request when it answers this
+    with region_file("in", X4) as file, region(daemon, "free", X4):
+        slow = slow_request(daemon, file, delay_ms=500)
 
-        assert daemon.refusal("SystemSharedMemoryUnregister", name="in") == (
+        assert daemon.refusal("SystemSharedMemoryUnregister", name=file.name) == (
             "INTERNAL",
-            "Cannot unregister shared memory region 'in', it is currently in use.",
+            f"Cannot unregister shared memory region '{file.name}', it is currently in use.",
         )
         assert daemon.refusal("SystemSharedMemoryUnregister") == (
             "INTERNAL",
-            "Failed to unregister the following system shared memory regions: in ,",
+            f"Failed to unregister the following system shared memory regions: {file.name} ,",
         )
-        assert list(registered(daemon)) == ["in"]
+        assert list(registered(daemon)) == [file.name]
         assert slow.result().raw_output_contents == [X4]
-        daemon.call("SystemSharedMemoryUnregister", name="in")
+        daemon.call("SystemSharedMemoryUnregister", name=file.name)
         assert registered(daemon) == {}
 
 
@@ -308,10 +307,7 @@ def test_the_regions_of_a_lease_end_with_it(daemon: Daemon) -> None:
     stream = accel_pb2_grpc.NodeStub(daemon.channel).Lease(accel_pb2.LeaseRequest(client="a test"))
     metadata = [("spark-accel-lease", next(stream).lease)]
     with region(daemon, "free", bytes(64)), region_file("leased", X4) as file:
-        message = pb.SystemSharedMemoryRegisterRequest(name="leased", key=file.name, byte_size=16)
-        daemon.send("SystemSharedMemoryRegister", message, metadata=metadata)
-        slow = daemon.stub.ModelInfer.future(request(x(data=None, **placed("leased", 16)), model="slow", delay_ms=300))
-        daemon.call("ServerLive")  # on the same connection: the daemon has the request when it answers this
+        slow = slow_request(daemon, file, delay_ms=300, metadata=metadata)
 
         stream.cancel()
 

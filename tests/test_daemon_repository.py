@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import eventually
-from daemons import MODELS, Daemon, running, write_model
+from daemons import MODELS, Daemon, region_file, running, slow_request, write_model
 from infer_requests import X4, request, x
 from tritonclient.grpc import service_pb2 as pb
 
@@ -278,16 +278,17 @@ def test_a_version_that_is_added_takes_over(daemon: Daemon, model: Path) -> None
 def test_unloading_lets_requests_in_flight_finish(daemon: Daemon, model: Path) -> None:
     (model / "config.pbtxt").write_text(MODELS["slow"])
     daemon.load(model.name)
-    futures = [daemon.stub.ModelInfer.future(request(x(), model=model.name, delay_ms=300)) for _ in range(2)]
-    daemon.call("ServerLive")  # on the same connection: the daemon has both when it answers this
+    with region_file("a", X4) as a, region_file("b", X4) as b:
+        futures = [slow_request(daemon, file, delay_ms=600, model=model.name) for file in (a, b)]
 
-    daemon.call("RepositoryModelUnload", model_name=model.name)
+        daemon.call("RepositoryModelUnload", model_name=model.name)
 
-    assert daemon.states(model.name) == {"1": "UNLOADING"}
-    assert daemon.infer_refused(request(x(), model=model.name))[0] == "NOT_FOUND"
-    daemon.load(model.name)
-    assert daemon.infer(request(x(), model=model.name)).raw_output_contents == [X4]
-    assert [list(future.result().raw_output_contents) for future in futures] == [[X4], [X4]]
+        assert daemon.states(model.name) == {"1": "UNLOADING"}
+        assert daemon.infer_refused(request(x(), model=model.name))[0] == "NOT_FOUND"
+        daemon.load(model.name)
+        assert daemon.infer(request(x(), model=model.name)).raw_output_contents == [X4]
+        assert [list(future.result().raw_output_contents) for future in futures] == [[X4], [X4]]
+        daemon.call("SystemSharedMemoryUnregister")
 
 
 def test_a_model_can_be_loaded_by_several_at_once(daemon: Daemon, model: Path) -> None:

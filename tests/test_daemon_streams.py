@@ -3,10 +3,9 @@
 import queue
 from collections.abc import Iterator
 
-import grpc
 import pytest
 from conftest import eventually
-from daemons import Daemon, region, running
+from daemons import Daemon, arrived, region_file, running, unregistered
 from infer_requests import X4, placed, request, x
 from tritonclient.grpc import service_pb2 as pb
 
@@ -76,20 +75,10 @@ def test_an_open_stream_sees_that_its_model_is_unloaded(daemon: Daemon) -> None:
 
 
 def test_a_stream_that_is_left_frees_its_regions(daemon: Daemon) -> None:
-    with region(daemon, "in", X4):
-        answers = daemon.stub.ModelStreamInfer(
-            iter([request(x(data=None, **placed("in", 16)), model="slow", delay_ms=300)]), timeout=30
-        )
-        daemon.call("ServerLive")
+    with region_file("in", X4) as file:
+        slow = request(x(data=None, **placed(file.name, 16)), model="slow", delay_ms=300)
+        stream = arrived(daemon, file, lambda: daemon.stub.ModelStreamInfer(iter([slow]), timeout=30), ended=next)
 
-        answers.cancel()
+        stream.cancel()
 
-        eventually(lambda: unregistered(daemon, "in"))
-
-
-def unregistered(daemon: Daemon, name: str) -> bool:
-    try:
-        daemon.call("SystemSharedMemoryUnregister", name=name)
-    except grpc.RpcError:
-        return False
-    return True
+        eventually(lambda: unregistered(daemon, file.name), what="the region is free")
