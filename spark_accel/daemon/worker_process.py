@@ -86,8 +86,8 @@ class WorkerProcess:
 
     @property
     def busy(self) -> bool:
-        """Whether it runs a batch."""
-        return self._done is not None
+        """Whether it can't take a batch: it runs one, or has ended."""
+        return self._done is not None or self._gone.is_set()
 
     async def hello(self) -> None:
         """Returns when it has its device; raises WorkerEnded."""
