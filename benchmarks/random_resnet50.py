@@ -62,11 +62,11 @@ class _Layers:
                 padding=(side // 2,) * 4,
                 weights=self._rng.integers(-127, 128, (out, side, side, channels), np.int8),
                 bias=np.zeros(out, np.int32),
-                multiplier=np.full(out, 0.01 / np.sqrt(terms), np.float32),
+                multiplier=np.full(out, 0.025 / np.sqrt(terms), np.float32),
                 zero_point=np.zeros(out, np.uint8),
                 pad_value=np.zeros(channels, np.uint8),
                 residual=residual,
-                residual_multiplier=None if residual is None else np.full(out, int(50 * np.sqrt(terms)), np.int32),
+                residual_multiplier=None if residual is None else np.full(out, int(20 * np.sqrt(terms)), np.int32),
             )
         )
 

@@ -22,7 +22,7 @@ from spark_accel.daemon.network import DeviceMemoryError, Network
 from spark_accel.daemon.network_steps import Array, Step, steps
 from spark_accel.networks.plan import INPUT, Float32, Plan, UInt8
 
-_PASS_BYTES = 256 * 2**20  # of activations: more images at once are no faster
+_PASS_BYTES = 64 * 2**20  # of activations: more images at once are no faster, and leave the processor's caches
 _LARGEST_BUFFER = 2**31 - 1  # kernels count in int
 _SLACK = 64  # bytes behind each activation: kernels read whole vectors
 
