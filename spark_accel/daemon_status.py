@@ -1,4 +1,4 @@
-"""What the running daemon says about itself, as plain data: for `spark-accel status`. It never starts a daemon."""
+"""What the command line asks of a running daemon: facts for `status`, unloading. It never starts a daemon."""
 
 from typing import Any
 
@@ -24,6 +24,19 @@ def collect(settings: Settings) -> dict[str, Any]:
             return _collect(settings, service_pb2_grpc.GRPCInferenceServiceStub(channel), channel)
     except grpc.RpcError as error:
         raise DaemonError(f"the daemon at {path} did not answer: {error.details()}") from error
+
+
+def unload(settings: Settings, name: str) -> bool:
+    """Has a running daemon unload a model; False where none answers."""
+    if not endpoint.answers(settings.daemon_socket):
+        return False
+    with grpc.insecure_channel(settings.daemon_address) as channel:
+        triton = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        try:
+            triton.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name=name), timeout=_SECONDS)
+        except grpc.RpcError as error:
+            raise DaemonError(f"the daemon did not unload '{name}': {error.details()}") from error
+    return True
 
 
 def _collect(settings: Settings, triton: Any, channel: grpc.Channel) -> dict[str, Any]:  # noqa: ANN401 - generated

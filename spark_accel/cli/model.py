@@ -1,0 +1,144 @@
+"""`spark-accel model …`: import a network, install a model made elsewhere, list, show, remove.
+
+Works on the repository's folder. A daemon that runs is asked for the states of models and told to unload a removed one.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spark_accel import settings
+from spark_accel.cli.daemon import Device, Repository, Socket
+from spark_accel.errors import ModelError
+from spark_accel.settings import Settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A model of the repository.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group of commands."""
+    group = typer.Typer(no_args_is_help=True, help="Import, install, list, show and remove models.")
+    app.add_typer(group, name="model")
+    group.command("import")(_import)
+    group.command("install")(_install)
+    group.command("list")(_list)
+    group.command("show")(_show)
+    group.command("remove")(_remove)
+
+
+def _import(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="The network: .onnx, or a model saved by Keras (.keras, .h5)."),
+    ] = None,
+    keras: Annotated[
+        str | None, typer.Option(help="Instead of a file: Keras' ImageNet weights of resnet50, resnet101 or resnet152.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name; default: the file's, or --keras.")] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Folder of typical images; at most 64 are used. Default: the bundled photographs."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Keras' class-index JSON, or a text file with one label a line.")
+    ] = None,
+    preprocessing: Annotated[
+        str | None, typer.Option(help="torch, caffe, tf or none. Default: torch for ONNX, caffe for Keras.")
+    ] = None,
+    resize: Annotated[int | None, typer.Option(help="Pixels of the shorter side before the crop; 256 for 224.")] = None,
+    crop: Annotated[int | None, typer.Option(help="Pixels of the network's side; default: what the file says.")] = None,
+    socket: Socket = None,
+    repository: Repository = None,
+    device: Device = None,
+) -> None:
+    """Quantise a ResNet to int8 and put it into the model repository, as the next version of NAME."""
+    from spark_accel.networks import importer  # noqa: PLC0415 - each command loads only what it needs
+
+    chosen = _settings(socket, repository, device)
+    if (file is None) == (keras is None):
+        raise ModelError("give either a network's FILE or --keras NAME: `spark-accel model import --help`")
+    folder = importer.import_model(
+        file if file is not None else str(keras),
+        name or (file.stem if file is not None else str(keras)),
+        chosen.repository,
+        calibration=calibration,
+        labels=labels,
+        preprocessing=preprocessing,
+        resize=resize,
+        crop=crop,
+        progress=True,
+    )
+    print(f"model '{folder.parent.name}', version {folder.name}, is in {chosen.repository}")
+
+
+def _install(
+    source: Annotated[Path, typer.Argument(help="A model's folder, or a .zip, .tar or .tar.gz of one.")],
+    socket: Socket = None,
+    repository: Repository = None,
+    device: Device = None,
+) -> None:
+    """Put a model that was quantised elsewhere into the repository, after checking all of it."""
+    from spark_accel import installation  # noqa: PLC0415
+
+    chosen = _settings(socket, repository, device)
+    print(f"model '{installation.install(source, chosen.repository)}' is in {chosen.repository}")
+
+
+def _list(socket: Socket = None, repository: Repository = None, device: Device = None, as_json: AsJson = False) -> None:
+    """Print the models of the repository."""
+    from spark_accel import model_store  # noqa: PLC0415
+
+    found = model_store.models(_settings(socket, repository, device).repository)
+    if as_json:
+        print(json.dumps([asdict(model) for model in found]))
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("name", "versions", "classes", "size", "source", "problem")
+    for model in found:
+        versions = ", ".join(map(str, model.versions))
+        size = f"{model.size / 2**20:.1f} MiB"
+        table.add_row(
+            model.name, versions, str(model.classes or ""), size, model.parameters.get("source", ""), model.problem
+        )
+    Console().print(table)
+
+
+def _show(
+    name: Name,
+    socket: Socket = None,
+    repository: Repository = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what is known of a model: classes, source, preprocessing, calibration, size."""
+    from spark_accel import model_store  # noqa: PLC0415
+
+    model = model_store.facts(_settings(socket, repository, device).repository, name)
+    if as_json:
+        print(json.dumps(asdict(model)))
+        return
+    facts = {key: value for key, value in asdict(model).items() if value and key != "parameters"} | model.parameters
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        print(f"{key:{width}}  {', '.join(map(str, value)) if isinstance(value, tuple) else value}")
+
+
+def _remove(name: Name, socket: Socket = None, repository: Repository = None, device: Device = None) -> None:
+    """Delete a model with all its versions, and unload it from the daemon if one runs."""
+    from spark_accel import daemon_status, model_store  # noqa: PLC0415
+
+    chosen = _settings(socket, repository, device)
+    model_store.remove(chosen.repository, name)
+    unloaded = daemon_status.unload(chosen, name)
+    print(f"model '{name}' is removed from {chosen.repository}{' and unloaded' if unloaded else ''}")
+
+
+def _settings(socket: str | None, repository: str | None, device: str | None) -> Settings:
+    given = {"daemon_socket": socket, "repository": repository, "device": device}
+    return settings.override(settings.from_environment(), **given)

@@ -1,0 +1,135 @@
+"""The model repository as a folder: installing what was made elsewhere, listing, removing. Files are hostile."""
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plans import random_plan
+
+from spark_accel import installation, model_store
+from spark_accel.errors import ModelError
+from spark_accel.networks import plan
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """The folder of a small valid model named `tiny`."""
+    folder = tmp_path / "elsewhere" / "tiny"
+    (folder / "1").mkdir(parents=True)
+    network = random_plan(np.random.default_rng(0))
+    plan.save(network, folder / "1")
+    (folder / "config.pbtxt").write_text(
+        'name: "tiny" backend: "network" max_batch_size: 8\n'
+        f'input [ {{ name: "image" data_type: TYPE_UINT8 dims: [{network.height}, {network.width}, 3] }} ]\n'
+        f'output [ {{ name: "logits" data_type: TYPE_FP32 dims: [{network.classes}] }} ]\n'
+    )
+    return folder
+
+
+def _zip(folder: Path, extra: str = "") -> Path:
+    path = folder.parent / "model.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.rglob("*"):
+            archive.write(file, file.relative_to(folder.parent))
+        if extra:
+            archive.writestr(extra, "x")
+    return path
+
+
+def _tar(folder: Path, extra: tarfile.TarInfo | None = None) -> Path:
+    path = folder.parent / "model.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(folder, folder.name)
+        if extra is not None:
+            archive.addfile(extra, io.BytesIO(b"x" * extra.size))
+    return path
+
+
+@pytest.mark.parametrize("pack", [lambda folder: folder, _zip, _tar], ids=["folder", "zip", "tar.gz"])
+def test_a_model_is_installed_under_its_own_name(model: Path, tmp_path: Path, pack: Callable[[Path], Path]) -> None:
+    name = installation.install(pack(model), tmp_path / "repository")
+
+    found = model_store.facts(tmp_path / "repository", name)
+    assert (found.name, found.versions, found.backend, found.problem) == ("tiny", (1,), "network", "")
+    assert [entry.name for entry in (tmp_path / "repository").iterdir()] == ["tiny"]
+
+
+def test_a_model_that_is_there_is_not_overwritten(model: Path, tmp_path: Path) -> None:
+    installation.install(model, tmp_path / "repository")
+
+    with pytest.raises(ModelError, match=r"'tiny' is in .* already; remove it first"):
+        installation.install(model, tmp_path / "repository")
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "tiny/../../outside"])
+def test_an_archive_cannot_write_outside_of_the_repository(model: Path, tmp_path: Path, name: str) -> None:
+    archive = _zip(model, name)
+
+    with pytest.raises(ModelError, match="outside of the model's folder"):
+        installation.install(archive, tmp_path / "repository")
+    assert list((tmp_path / "repository").iterdir()) == []
+
+
+def test_an_archive_with_a_link_is_refused(model: Path, tmp_path: Path) -> None:
+    link = tarfile.TarInfo("tiny/1/link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+
+    with pytest.raises(ModelError, match="neither a file nor a folder"):
+        installation.install(_tar(model, link), tmp_path / "repository")
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "", ".hidden"])
+def test_a_name_that_is_a_path_is_refused(model: Path, tmp_path: Path, name: str) -> None:
+    config = model / "config.pbtxt"
+    config.write_text(config.read_text().replace('"tiny"', f'"{name}"'))
+
+    with pytest.raises(ModelError, match="can't be used"):
+        installation.install(model, tmp_path / "repository")
+
+
+def test_a_broken_network_is_refused(model: Path, tmp_path: Path) -> None:
+    weights = model / "1" / plan.FILE_NAME
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+    with pytest.raises(ModelError, match="is not a usable network"):
+        installation.install(model, tmp_path / "repository")
+    assert list((tmp_path / "repository").iterdir()) == []
+
+
+def test_a_truncated_archive_is_refused(model: Path, tmp_path: Path) -> None:
+    archive = _tar(model)
+    archive.write_bytes(archive.read_bytes()[:-200])
+
+    with pytest.raises(ModelError):
+        installation.install(archive, tmp_path / "repository")
+    assert list((tmp_path / "repository").iterdir()) == []
+
+
+def test_a_removed_model_is_gone(model: Path, tmp_path: Path) -> None:
+    installation.install(model, tmp_path / "repository")
+
+    model_store.remove(tmp_path / "repository", "tiny")
+
+    assert model_store.models(tmp_path / "repository") == []
+    assert list((tmp_path / "repository").iterdir()) == []
+
+
+def test_an_unknown_model_is_named_with_the_nearest(model: Path, tmp_path: Path) -> None:
+    installation.install(model, tmp_path / "repository")
+
+    with pytest.raises(ModelError, match=r"'tine' is not in the repository .*; nearest: 'tiny'"):
+        model_store.facts(tmp_path / "repository", "tine")
+
+
+def test_a_folder_that_is_no_model_is_listed_with_its_problem(tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.pbtxt").write_text("name: [")
+
+    (found,) = model_store.models(tmp_path)
+
+    assert found.name == "broken"
+    assert "config.pbtxt" in found.problem
