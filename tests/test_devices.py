@@ -134,8 +134,7 @@ def test_no_opencl_platform_leaves_the_reference(tmp_path: Path, monkeypatch: py
 
 def test_command_devices_prints_what_is_selected() -> None:
     environment = {**os.environ, "SPARK_ACCEL_DEVICE": "Portable:"}
-    command = [sys.executable, "-c", "import typer; from spark_accel.cli import devices; a = typer.Typer(); "]
-    command[-1] += "devices.register(a); a(['--json'])"
+    command = [sys.executable, "-m", "spark_accel", "devices", "--json"]
 
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
 

@@ -8,11 +8,10 @@
 // Sums are int32. Their parts over at most 512 products are made in float32, which every device multiplies and adds
 // fastest, and are exact there: 512 * 255 * 128 < 2^24.
 //
-// manifest.json defines LANES (16: the vector types below have it), PIXELS, BLOCKS and TILE (at most 512). Inner loops use
+// manifest.json defines LANES (16, as the vector types have it), PIXELS, BLOCKS and TILE (at most 512). Inner loops use
 // operators and pointers rather than built-in functions, which some compilers for CPUs call instead of inlining.
 #pragma OPENCL FP_CONTRACT OFF
 
-typedef uchar8 __attribute__((aligned(1))) uchar8_unaligned;
 typedef uchar16 __attribute__((aligned(1))) uchar16_unaligned;
 typedef float8 __attribute__((aligned(4))) float8_unaligned;
 
@@ -33,7 +32,7 @@ typedef struct {
 } window_t;
 
 // Adds, to the sums of all pixels, `count` elements of the tile times those of one block's weights.
-void accumulate(sums_t *sums, const float (*tile)[TILE + LANES], __global const char16 *weights, int count)
+void accumulate(sums_t *sums, float (*tile)[TILE + LANES], __global const char16 *weights, int count)
 {
     // Fused or not, the bits are the same: all values are integers below 2^24.
     #pragma OPENCL FP_CONTRACT ON
@@ -100,9 +99,9 @@ void store(uchar16 values, __global uchar *to, int channels)
 
 // Every kernel's first argument is the number of images.
 
-// One work item makes PIXELS neighbouring output pixels of BLOCKS * 16 channels. A row of its kernel, column and channel
-// in one, lies side by side in the input. So the work item copies the input of its pixels, TILE elements of a row at a
-// time, to private memory, widened and with padding resolved, and multiplies that with the weights of each block.
+// One work item makes PIXELS neighbouring output pixels of BLOCKS * 16 channels. What a row of the kernel meets, column
+// and channel in one, lies side by side in the input. So the work item copies the input of its pixels, TILE elements of a
+// row at a time, to private memory, widened and with padding resolved, and multiplies that with each block's weights.
 __kernel void convolution(
     int images, __global const uchar *input, __global const char16 *weights, __global const int8 *bias,
     __global const float8 *multiplier, __global const uchar8 *zero_point, __global const uchar *pad_value,
@@ -153,8 +152,10 @@ __kernel void convolution(
                     done += step;
                 }
             }
-            for (int b = 0; b < blocks; b++)
-                accumulate(sums[b], tile, weights + (size_t)((first_block + b) * kernel_height + ky) * row + start, count);
+            for (int b = 0; b < blocks; b++) {
+                const size_t kernel_row = (first_block + b) * kernel_height + ky;
+                accumulate(sums[b], tile, weights + kernel_row * row + start, count);
+            }
         }
 
     for (int b = 0; b < blocks; b++) {
@@ -248,8 +249,8 @@ __kernel void dense(
         float logits[LANES];
         *(float8_unaligned *)logits = convert_float8(sums[image - first_image].low) * multiplier[2 * block];
         *(float8_unaligned *)(logits + 8) = convert_float8(sums[image - first_image].high) * multiplier[2 * block + 1];
-        const int class = block * LANES;
-        for (int i = 0; i < min(LANES, classes - class); i++)
-            output[image * classes + class + i] = logits[i];
+        const int first_class = block * LANES;
+        for (int i = 0; i < min(LANES, classes - first_class); i++)
+            output[image * classes + first_class + i] = logits[i];
     }
 }
