@@ -100,8 +100,8 @@ void store(uchar16 values, __global uchar *to, int channels)
 // Every kernel's first argument is the number of images.
 
 // One work item makes PIXELS neighbouring output pixels of BLOCKS * 16 channels. What a row of the kernel meets, column
-// and channel in one, lies side by side in the input. So the work item copies the input of its pixels, TILE elements of a
-// row at a time, to private memory, widened and with padding resolved, and multiplies that with each block's weights.
+// and channel in one, lies side by side in the input. So the work item copies the input of its pixels, TILE elements of
+// a row at a time, to private memory, widened and with padding resolved, and multiplies that with each block's weights.
 __kernel void convolution(
     int images, __global const uchar *input, __global const char16 *weights, __global const int8 *bias,
     __global const float8 *multiplier, __global const uchar8 *zero_point, __global const uchar *pad_value,

@@ -32,9 +32,9 @@ def register(app: typer.Typer) -> None:
 
 def _print(facts: "Sequence[DeviceFacts]", selected: "Sequence[DeviceFacts]") -> None:
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Column, Table  # noqa: PLC0415
 
-    table = Table("selected", "id", "kind", "platform", "name", "compute units", "memory")
+    table = Table("selected", Column("id", no_wrap=True), "kind", "platform", "name", "compute units", "memory")
     for one in facts:
         units = str(one.compute_units or "")
         memory = f"{one.memory_bytes / 2**30:.1f} GiB" if one.memory_bytes else ""
