@@ -1,0 +1,158 @@
+"""Spark applications with the plugin, which its tests run in processes of their own: one JVM takes one set of jars.
+
+`python plugin_applications.py NAME CONFIGURATION`, with the configuration as JSON; also through `spark-submit`. The
+last line of the output is what the application found out, as JSON.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import urllib.request
+from typing import Any
+
+import psutil
+from conftest import eventually
+from pyspark.sql import DataFrame, SparkSession
+from spark_sessions import PHOTOGRAPHS
+
+import spark_accel
+from spark_accel import daemon_status, settings
+from spark_accel.errors import DaemonError
+from spark_accel.functions import predict
+
+Conf = dict[str, str]
+METRIC = ".driver.plugin.org.sparkaccel.AccelPlugin."
+
+
+def session(conf: Conf) -> SparkSession:
+    return spark_accel.configure(SparkSession.builder.config(map=conf)).getOrCreate()
+
+
+def photographs(spark: SparkSession, times: int = 1) -> DataFrame:
+    frame = spark.read.format("binaryFile").load(f"{PHOTOGRAPHS}/*.jpg").select("content")
+    return frame.crossJoin(spark.range(times)).repartition(8)
+
+
+def classify(frame: DataFrame) -> int:
+    """How many of the rows get a class."""
+    rows = frame.select(predict("content", "small", top=1).alias("p")).collect()
+    return sum(bool(row.p) for row in rows)
+
+
+def leases(conf: Conf) -> list[str]:
+    """Who holds a lease on the daemon, if one runs."""
+    try:
+        found = daemon_status.collect(settings.from_spark({key: conf[key] for key in conf if "accel" in key}, {}))
+    except DaemonError:
+        return []
+    return [lease["client"] for lease in found["leases"]]
+
+
+def executors(conf: Conf) -> list[str]:
+    return sorted(client for client in leases(conf) if client.startswith("executor "))
+
+
+def get(spark: SparkSession, path: str) -> Any:  # noqa: ANN401 - any JSON
+    with urllib.request.urlopen(f"{spark.sparkContext.uiWebUrl}{path}") as answer:  # noqa: S310 - Spark's own UI
+        return json.load(answer)
+
+
+def metrics(spark: SparkSession) -> dict[str, float]:
+    gauges = get(spark, "/metrics/json/")["gauges"]
+    return {name.split(METRIC)[1]: gauges[name]["value"] for name in gauges if METRIC in name}
+
+
+def two_sessions(conf: Conf) -> list[dict[str, Any]]:
+    """A session, stopped, and another one in the same process."""
+    found = []
+    for _ in range(2):
+        spark = session(conf)
+        eventually(lambda: executors(conf), 60, "the executor holds a lease")
+        facts: dict[str, Any] = {"executors": executors(conf), "classified": classify(photographs(spark))}
+        eventually(lambda: metrics(spark)["images"] >= facts["classified"], what="the metrics follow")  # noqa: B023
+        facts["metrics"] = metrics(spark)
+        spark.stop()
+        eventually(lambda: not leases(conf), what="all leases are given back")
+        found.append(facts)
+    return found
+
+
+def without_daemon(conf: Conf) -> dict[str, Any]:
+    """A daemon that can't be started."""
+    spark = session(conf)
+    facts: dict[str, Any] = {"counted": spark.range(100).repartition(4).count()}
+    try:
+        classify(photographs(spark))
+    except Exception as error:
+        facts["error"] = str(error)
+    spark.stop()
+    return facts
+
+
+def switched_off(conf: Conf) -> dict[str, Any]:
+    """`spark.accel.enabled` is false."""
+    spark = session(conf)
+    facts = {"counted": spark.range(100).count(), "metrics": metrics(spark), "leases": leases(conf)}
+    spark.stop()
+    return facts
+
+
+def cluster(conf: Conf) -> dict[str, Any]:
+    """Under `spark-submit`: two executors; then one is killed in the middle of a job."""
+    spark = SparkSession.builder.getOrCreate()
+    application = spark.sparkContext.applicationId
+    eventually(lambda: len(executors(conf)) == 2, 90, "both executors hold a lease")
+    facts: dict[str, Any] = {"application": application, "executors": executors(conf)}
+    facts["classified"] = classify(photographs(spark, 8))
+    tasks = {one["id"]: one["completedTasks"] for one in get(spark, f"/api/v1/applications/{application}/executors")}
+    facts["executors with tasks"] = sorted(name for name, done in tasks.items() if done)
+    facts["daemons"] = _daemons()
+    eventually(lambda: metrics(spark)["images"] >= facts["classified"], what="the metrics follow")
+    facts["metrics"] = metrics(spark)
+
+    answers: list[int] = []
+    job = threading.Thread(target=lambda: answers.append(classify(photographs(spark, 32))))
+    job.start()
+    eventually(lambda: _half_done(spark), 60, "the job is under way")
+    _executor(application, "0").send_signal(signal.SIGKILL)
+    eventually(lambda: f"executor 0 of {application}" not in leases(conf), what="the killed executor's lease ends")
+    job.join(120)
+    facts["classified in spite of it"] = answers
+    eventually(lambda: len(executors(conf)) == 2, 60, "the next executor holds a lease")
+    facts["executors afterwards"] = executors(conf)
+    spark.stop()
+    return facts
+
+
+def _half_done(spark: SparkSession) -> bool:
+    """Whether a stage has tasks that are done and tasks that run."""
+    tracker = spark.sparkContext.statusTracker()
+    stages = map(tracker.getStageInfo, tracker.getActiveStageIds())
+    return any(stage and stage.numCompletedTasks and stage.numActiveTasks for stage in stages)
+
+
+def _executor(application: str, number: str) -> psutil.Process:
+    what = (f"--executor-id {number} ", f"--app-id {application} ")
+    found = [one for one in psutil.process_iter() if all(part in _line(one) for part in what)]
+    assert len(found) == 1, f"processes of executor {number}: {found}"
+    return found[0]
+
+
+def _daemons() -> int:
+    """How many node daemons the tests have running."""
+    marker = os.environ["TESTS_OF_SPARK_ACCEL"]
+    own = (one for one in psutil.process_iter() if _line(one).endswith("-m spark_accel daemon"))
+    return sum(one.environ().get("TESTS_OF_SPARK_ACCEL") == marker for one in own)
+
+
+def _line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]](json.loads(sys.argv[2]))))

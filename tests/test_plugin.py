@@ -1,0 +1,109 @@
+"""The plugin in real Spark, `local[2]`: the daemon's life, metrics, and what happens where no daemon can be."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import eventually
+from spark_sessions import Node, make_node
+
+from spark_accel import endpoint, jar
+
+pytestmark = pytest.mark.spark
+APPLICATIONS = Path(__file__).with_name("plugin_applications.py")
+
+
+# The UI on any free port of this machine's own address, and nothing but warnings.
+QUIET = {"spark.ui.port": "0", "spark.ui.showConsoleProgress": "false", "spark.log.level": "WARN"}
+LOCAL = QUIET | {"spark.master": "local[2]"}
+
+
+def launch(command: list[str], name: str, conf: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    jar.path()  # says how to build it if it is missing
+    return subprocess.run(
+        [*command, str(APPLICATIONS), name, json.dumps(conf)],
+        env=os.environ | {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+def run(name: str, conf: dict[str, str]) -> tuple[Any, str]:
+    """What application `name` found out in local mode, and what it logged."""
+    done = launch([sys.executable], name, conf | LOCAL)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    folder = Path(tempfile.mkdtemp(prefix="accel-"))  # short, for the socket
+    made = make_node(folder, daemon_idleTimeout="2s", device="reference")
+    yield made
+    made.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def sessions(node: Node) -> list[dict[str, Any]]:
+    """What two sessions, one after the other, found out."""
+    facts, _ = run("two_sessions", node.conf)
+    return facts
+
+
+def test_the_plugin_starts_the_daemon_and_holds_a_lease_as_long_as_its_session(sessions: list[dict[str, Any]]) -> None:
+    for session in sessions:
+        (executor,) = session["executors"]
+        assert executor.startswith("executor driver of ")
+
+
+def test_the_metrics_count_what_the_daemon_does_for_the_session(sessions: list[dict[str, Any]]) -> None:
+    for session in sessions:
+        assert session["classified"] == 8
+        assert session["metrics"]["images"] == 8
+        assert 1 <= session["metrics"]["requests"] <= 8
+        assert session["metrics"]["secondsWaited"] >= 0
+
+
+def test_the_daemon_leaves_when_the_last_session_has_stopped(sessions: list[dict[str, Any]], node: Node) -> None:
+    assert sessions
+    eventually(lambda: not endpoint.answers(node.settings.daemon_socket), what="the daemon leaves")
+
+
+def test_a_daemon_that_cannot_start_fails_predict_with_its_own_words_and_nothing_else(
+    node: Node, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho the module was eaten by a dog >&2\nexit 7\n")
+    python.chmod(0o700)
+
+    facts, log = run("without_daemon", node.conf | {"spark.accel.daemon.python": str(python)})
+
+    assert facts["counted"] == 100
+    assert "the module was eaten by a dog" in facts["error"]
+    assert "WARN NodeLease: No node daemon" in log
+    assert "exit status 7\nthe module was eaten by a dog" in log
+    assert "Remedy: set spark.accel.daemon.python" in log
+
+
+def test_an_unknown_setting_ends_the_start_of_spark_with_the_nearest(node: Node) -> None:
+    done = launch([sys.executable], "switched_off", node.conf | LOCAL | {"spark.accel.daemon.idletime": "5s"})
+
+    assert done.returncode != 0
+    assert "unknown setting 'spark.accel.daemon.idletime'; nearest: 'spark.accel.daemon.idleTimeout'" in done.stderr
+
+
+def test_a_plugin_that_is_switched_off_does_nothing(node: Node) -> None:
+    facts, _ = run("switched_off", node.conf | {"spark.accel.enabled": "false"})
+
+    assert facts == {"counted": 100, "metrics": {}, "leases": []}
