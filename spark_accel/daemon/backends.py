@@ -7,12 +7,15 @@ worker writes outputs where they are wanted. Networks are `network_backend.py`'s
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from spark_accel.daemon import byte_strings
 from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.daemon.link import Buffer
 from spark_accel.daemon.request import RequestError
+
+if TYPE_CHECKING:
+    import pyopencl as cl
 
 _MAX_DELAY_MS = 600_000
 
@@ -43,8 +46,8 @@ class BackendError(Exception):
     """A model can't run on its backend. The text is a ModelLoadError's: `Invalid argument: …`."""
 
 
-def load(name: str, folder: Path, config: Mapping[str, Any], device: str) -> Backend:
-    """The backend of model `name`, whose version is in `folder`, on the device with this id; raises BackendError.
+def load(name: str, folder: Path, config: Mapping[str, Any], device: "cl.Device | None") -> Backend:
+    """The backend of model `name`, whose version is in `folder`, on `device` (None: numpy); raises BackendError.
 
     `config` is the ModelConfig as `MessageToDict` gives it.
     """

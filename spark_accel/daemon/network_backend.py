@@ -5,19 +5,21 @@ Softmax and ranking are numpy on all devices, so that equal logits give equal an
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from grpc import StatusCode
 
-from spark_accel.daemon import devices
 from spark_accel.daemon.backends import BackendError, Outcome, Output
 from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.daemon.network import Network
 from spark_accel.daemon.request import RequestError
 from spark_accel.errors import AccelError, ModelError
 from spark_accel.networks import plan
+
+if TYPE_CHECKING:
+    import pyopencl as cl
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -28,7 +30,7 @@ _IMAGE, _LOGITS, _INDEX, _SCORE = "image", "logits", "index", "score"
 class NetworkBackend:
     """See the file's head."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], device: str) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], device: "cl.Device | None") -> None:
         try:
             network = plan.load(folder)
             _check_config(config, network)
@@ -95,14 +97,14 @@ def _outputs(request: BatchRequest, logits: Float32) -> list[Output]:
     ]
 
 
-def _on_device(network: plan.Plan, most: int, device: str) -> Network:
-    if device == devices.REFERENCE.id:
+def _on_device(network: plan.Plan, most: int, device: "cl.Device | None") -> Network:
+    if device is None:
         from spark_accel.daemon.reference_network import ReferenceNetwork  # noqa: PLC0415 - not needed beside OpenCL
 
         return ReferenceNetwork(network, most)
     from spark_accel.daemon.opencl_network import OpenCLNetwork  # noqa: PLC0415 - the reference needs no pyopencl
 
-    return OpenCLNetwork(network, devices.open_device(device), most)
+    return OpenCLNetwork(network, device, most)
 
 
 def _check_config(config: Mapping[str, Any], network: plan.Plan) -> None:

@@ -13,12 +13,16 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from spark_accel.daemon import backends, batch_request
+from spark_accel.daemon import backends, batch_request, devices
 from spark_accel.daemon.backends import Backend, BackendError, Outcome
 from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.daemon.link import Buffer, Header, Link
 from spark_accel.daemon.request import RequestError
+
+if TYPE_CHECKING:
+    import pyopencl as cl
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +30,7 @@ _log = logging.getLogger(__name__)
 class Worker:
     """The models of one device and the requests that run on them."""
 
-    def __init__(self, data: Link, control: Link, device: str) -> None:
+    def __init__(self, data: Link, control: Link, device: "cl.Device | None") -> None:
         self._data = data
         self._control = control
         self._device = device
@@ -121,8 +125,9 @@ def main() -> None:
     """Runs the process, see the file's head."""
     logging.basicConfig(format="%(asctime)s worker %(process)d %(levelname)s %(message)s", level=logging.INFO)
     data, control = (Link(socket.socket(fileno=int(argument))) for argument in sys.argv[1:3])
+    device = None if sys.argv[3] == devices.REFERENCE.id else devices.open_device(sys.argv[3])
     control.send({"number": 0})
-    worker = Worker(data, control, sys.argv[3])
+    worker = Worker(data, control, device)
     threading.Thread(target=worker.manage, name="control", daemon=True).start()
     try:
         worker.run_batches()
