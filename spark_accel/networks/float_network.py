@@ -4,6 +4,7 @@ Layer by layer it has the structure of the plan that it becomes. It takes pixels
 residual add and preprocessing are parts of the convolutions.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,25 +56,36 @@ def run(network: FloatNetwork, images: Values) -> Float32:
     values: dict[str, Values] = {INPUT: images}
     last_use = {name: index for index, layer in enumerate(network.layers) for name in inputs(layer)}
     for index, layer in enumerate(network.layers):
-        values[layer.output] = execute(layer, *(values[name] for name in inputs(layer)))
-        for name in inputs(layer):
+        taken = inputs(layer)
+        values[layer.output] = execute(layer, values[layer.input], values[taken[1]] if len(taken) > 1 else None)
+        for name in taken:
             if last_use[name] == index:
                 values.pop(name, None)
     return np.asarray(values[network.layers[-1].output].reshape(len(images), -1), np.float32)
 
 
-def execute(layer: FloatLayer, x: Values, residual: Values | None = None) -> Float32:
-    """The layer's output [n, rows, columns, out], all float32, for x [n, height, width, in]."""
+def execute(
+    layer: FloatLayer, x: Values, residual: Values | None = None, observe: Callable[[Float32], None] | None = None
+) -> Float32:
+    """The layer's output [n, rows, columns, out], all float32, for x [n, height, width, in].
+
+    `observe` is shown all windows [m, terms] that weights are multiplied with, in parts.
+    """
     if isinstance(layer, FusedConvolution):
-        return _convolution(layer, x, residual)
+        return _convolution(layer, x, residual, observe)
     if isinstance(layer, MaxPool):
         return _max_pool(layer, x.astype(np.float32, copy=False))
     if isinstance(layer, GlobalAveragePool):
         return np.asarray(x.mean(axis=(1, 2), keepdims=True, dtype=np.float32))
-    return (x.reshape(len(x), -1) @ layer.weights.T + layer.bias).reshape(len(x), 1, 1, -1)
+    features = x.reshape(len(x), -1).astype(np.float32, copy=False)
+    if observe is not None:
+        observe(features)
+    return (features @ layer.weights.T + layer.bias).reshape(len(x), 1, 1, -1)
 
 
-def _convolution(layer: FusedConvolution, x: Values, residual: Values | None) -> Float32:
+def _convolution(
+    layer: FusedConvolution, x: Values, residual: Values | None, observe: Callable[[Float32], None] | None
+) -> Float32:
     out = len(layer.bias)
     rows, columns = layer.window.outputs(x.shape[1], x.shape[2])
     y = np.empty((len(x), rows, columns, out), np.float32)
@@ -82,6 +94,8 @@ def _convolution(layer: FusedConvolution, x: Values, residual: Values | None) ->
     if any(layer.window.padding):
         x = x.astype(np.float32, copy=False)
     for block, part, windows in unfold(x, layer.window, pad_value, out):
+        if observe is not None:
+            observe(windows)
         total = windows @ matrix
         total += layer.bias
         values = total.reshape(y[block, part].shape)
