@@ -5,6 +5,7 @@ Keras is needed for the import only. Where no backend is chosen and TensorFlow i
 
 import importlib.util
 import os
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ Float32 = npt.NDArray[np.float32]
 KerasObject = Any  # Keras has no types
 
 APPLICATIONS: Final = {"resnet50": "ResNet50", "resnet101": "ResNet101", "resnet152": "ResNet152"}
+_STALL_SECONDS = 30.0
 
 
 def fetch(name: str) -> tuple[KerasObject, list[tuple[str, str]]]:
@@ -30,11 +32,15 @@ def fetch(name: str) -> tuple[KerasObject, list[tuple[str, str]]]:
     if name not in APPLICATIONS:
         raise ModelError(f"Keras network '{name}' is unknown; known are {', '.join(APPLICATIONS)}")
     applications = _keras().applications
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_STALL_SECONDS)  # Keras sets none: without a route it would wait for minutes
     try:
         model = getattr(applications, APPLICATIONS[name])(weights="imagenet")
         rows = applications.resnet.decode_predictions(np.eye(1000, dtype=np.float32), top=1)
     except Exception as error:  # Keras raises a bare Exception where a download fails
         raise ModelError(f"Keras can't fetch the ImageNet weights of '{name}': {error}") from error
+    finally:
+        socket.setdefaulttimeout(before)
     return model, [(str(row[0][0]), str(row[0][1])) for row in rows]
 
 

@@ -19,8 +19,8 @@ from spark_accel.networks.rounding import LARGEST, SecondMoment
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
-Progress = Callable[[int, int], None]
-"""Is told how many layers are done, and of how many."""
+Progress = Callable[[], object]
+"""Is called when a layer is done."""
 
 _WINDOWS = 8192  # per layer, of all images, from which the second moment is taken
 _MOST = 2**28  # of a bias or residual in units of the sums, so that they can't leave int32
@@ -44,7 +44,7 @@ def quantise(network: FloatNetwork, images: npt.NDArray[np.uint8], progress: Pro
             if last_use[name] == index:
                 values.pop(name, None)
         if progress is not None:
-            progress(index + 1, len(network.layers))
+            progress()
     plan = Plan(network.height, network.width, tuple(layers))
     plans.validate(plan)
     return plan
