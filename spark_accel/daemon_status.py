@@ -1,5 +1,6 @@
 """What the command line asks of a running daemon: facts for `status`, unloading. It never starts a daemon."""
 
+from datetime import datetime
 from typing import Any
 
 import grpc
@@ -56,7 +57,10 @@ def _collect(settings: Settings, triton: Any, channel: grpc.Channel) -> dict[str
         },
         "devices": [_fields(device) for device in devices],
         "models": [_model(model, counts.get((model.name, model.version))) for model in index],
-        "leases": [_fields(lease) for lease in leases],
+        "leases": [
+            {**_fields(lease), "since": datetime.fromtimestamp(lease.since).astimezone().isoformat()}
+            for lease in leases
+        ],
         "regions": [_fields(region) for _, region in sorted(regions.items())],
     }
 

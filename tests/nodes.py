@@ -44,7 +44,8 @@ def end_daemon(settings: Settings, number: int = signal.SIGTERM) -> None:
     pid = endpoint.daemon_pid(settings.daemon_socket)
     if pid and not gone(pid):
         os.kill(pid, number)
-        eventually(lambda: gone(pid), what=f"daemon {pid} ends")
+        # A killed process shows as gone while its threads still hold the socket.
+        eventually(lambda: gone(pid) and not endpoint.answers(settings.daemon_socket), what=f"daemon {pid} ends")
 
 
 def gone(pid: int) -> bool:

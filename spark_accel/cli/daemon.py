@@ -1,6 +1,7 @@
 """`spark-accel daemon` runs the node daemon or starts it in the background; `spark-accel status` says what it does."""
 
 import json
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,8 @@ Repository = Annotated[str | None, typer.Option(help="The model repository (spar
 Device = Annotated[
     str | None, typer.Option(help="auto, fpga, gpu, cpu, reference or PLATFORM:DEVICE (spark.accel.device).")
 ]
+
+_PIPED_WIDTH = 180
 
 
 def register(app: typer.Typer) -> None:
@@ -65,7 +68,7 @@ def _print(facts: dict[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     daemon = facts["daemon"]
     console.print(f"daemon {daemon['version']}, process {daemon['pid']}, at {daemon['socket']}", highlight=False)
     for title in ("devices", "models", "leases", "regions"):
@@ -73,7 +76,9 @@ def _print(facts: dict[str, Any]) -> None:
         if not rows:
             console.print(f"no {title}")
             continue
-        table = Table(*(key.replace("_", " ") for key in rows[0]), title=title, title_justify="left")
+        table = Table(title=title, title_justify="left")
+        for key in rows[0]:
+            table.add_column(key.replace("_", " "), overflow="fold")
         for row in rows:
             table.add_row(*(str(value) for value in row.values()))
         console.print(table)

@@ -126,10 +126,10 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s worker %(process)d %(levelname)s %(message)s", level=logging.INFO)
     data, control = (Link(socket.socket(fileno=int(argument))) for argument in sys.argv[1:3])
     device = None if sys.argv[3] == devices.REFERENCE.id else devices.open_device(sys.argv[3])
-    control.send({"number": 0})
     worker = Worker(data, control, device)
-    threading.Thread(target=worker.manage, name="control", daemon=True).start()
     try:
+        control.send({"number": 0})
+        threading.Thread(target=worker.manage, name="control", daemon=True).start()
         worker.run_batches()
     except (EOFError, OSError):
         os._exit(0)  # the daemon is gone: no thread is worth waiting for
