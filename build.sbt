@@ -17,7 +17,10 @@ lazy val bridge = (project in file("."))
   .settings(
     name := "spark-accel",
     organization := "org.sparkaccel",
-    version := "0.1.0",
+    version := {
+      val module = IO.read(baseDirectory.value / "spark_accel" / "__init__.py")
+      "(?m)^__version__ = \"(.+)\"".r.findFirstMatchIn(module).get.group(1)
+    },
     scalaVersion := "2.13.18",
     scalacOptions ++= Seq(
       "-release",
@@ -26,9 +29,10 @@ lazy val bridge = (project in file("."))
       "-feature",
       "-unchecked",
       "-Xlint",
-      "-Werror",
       "-Wconf:src=src_managed/.*:s"
     ),
+    // Not for users: the next Spark may deprecate something.
+    scalacOptions ++= (if (insideCI.value) Seq("-Werror") else Nil),
     javacOptions ++= Seq("--release", "17"),
     sourcesInBase := false,
     sourceDirectory := baseDirectory.value / "jvm-bridge" / "src",

@@ -4,7 +4,7 @@
 SBT_VERSION := $(shell sed -n 's/^sbt.version=//p' project/build.properties)
 SBT_LAUNCHER := .tools/sbt-launch-$(SBT_VERSION).jar
 JAVA := $(if $(JAVA_HOME),$(JAVA_HOME)/bin/)java
-SBT := $(JAVA) -Xmx1g -Xss4m -Dsbt.server.autostart=false -Dsbt.supershell=false -jar $(SBT_LAUNCHER)
+SBT := $(JAVA) -Xmx1g -Xss4m -Dsbt.server.autostart=false -Dsbt.supershell=false -Dsbt.color=false -jar $(SBT_LAUNCHER)
 JAR := jvm-bridge/target/spark-accel.jar
 JAR_SOURCES := build.sbt project/build.properties project/plugins.sbt spark_accel/settings.json \
   spark_accel/protocol/accel.proto $(shell find jvm-bridge/src/main -type f)
@@ -27,6 +27,6 @@ format-scala: | $(SBT_LAUNCHER)
 	$(SBT) --error scalafmtAll scalafmtSbt
 
 $(SBT_LAUNCHER): project/build.properties | $(INSTALLED)
-	$(JAVA) -jar $(firstword $(wildcard $(VENV)/lib/python*/site-packages/pyspark/jars/ivy-*.jar)) -cache .tools/ivy \
+	$(JAVA) -jar $(VENV)/lib/python*/site-packages/pyspark/jars/ivy-*.jar -cache .tools/ivy \
 	  -dependency org.scala-sbt sbt-launch $(SBT_VERSION) -retrieve '.tools/[artifact]-[revision].[ext]' -confs default
 	touch $@

@@ -25,10 +25,7 @@ final class AccelExecutorPlugin extends ExecutorPlugin {
       if (settings.enabled) lease = Some(keepLease(ctx, settings, python))
     } catch {
       case error: Throwable =>
-        log.warn(
-          "spark-accel is off in this executor, and Spark goes on without it; set spark.accel.enabled=false",
-          error
-        )
+        log.warn("spark-accel is off in this executor; set spark.accel.enabled=false if that is wanted", error)
     }
 
   override def shutdown(): Unit = lease.foreach(_.close())

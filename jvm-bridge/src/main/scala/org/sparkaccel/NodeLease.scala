@@ -86,13 +86,13 @@ final class NodeLease(
     catch { case NonFatal(error) => log.debug("The node daemon did not say what it has done", error) }
 
   private def unaccelerated(error: Throwable): String =
-    s"""No node daemon, so tasks here run without its device until there is one: ${error.getMessage}
-       |Remedy: set spark.accel.daemon.python to a Python that has spark-accel installed, look into the daemon's log
-       |beside its socket, or set spark.accel.enabled=false. Trying again.""".stripMargin
+    s"""No node daemon for this executor: ${error.getMessage}
+       |Tasks that need one try to start it themselves, and fail where they can't. Remedy: set spark.accel.daemon.python to
+       |a Python that has spark-accel, or spark.accel.enabled=false if none is wanted. Trying again.""".stripMargin
 }
 
 object NodeLease {
-  private val AttachInterval = 500.millis
+  private val AttachInterval = 1.second
   private val FirstStartDelay = 1.second
   private val LongestStartDelay = 1.minute
   private val SteadyAfter = 10.seconds
