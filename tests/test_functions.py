@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
 from PIL import Image
 from pyspark.errors import PythonException
@@ -113,6 +114,16 @@ def test_arrays_of_pixels_are_classified(spark: SparkSession, node: Node, kind: 
     row = frame.select(predict("nested", "small").alias("n"), predict("flat", "small").alias("f")).first()
 
     assert_answers([row.n, row.f], expected(node, [pixels, pixels]))
+
+
+def test_numpy_arrays_are_classified_through_arrow_as_the_documentation_says(spark: SparkSession, node: Node) -> None:
+    batch = np.stack([fitted(node, picture) for picture in pictures(4)])
+    values = pa.array(batch.view(np.int8).ravel())
+    pixels = pa.ListArray.from_arrays(np.arange(len(batch) + 1, dtype=np.int32) * batch[0].size, values)
+
+    rows = spark.createDataFrame(pa.table({"pixels": pixels})).select(predict("pixels", "small").alias("p")).collect()
+
+    assert_answers([row.p for row in rows], expected(node, batch))
 
 
 def test_more_classes_than_there_are_gives_them_all(spark: SparkSession) -> None:

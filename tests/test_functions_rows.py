@@ -1,8 +1,10 @@
 """One bad cell costs one row: each kind of cell that is not a plain photograph, among good ones."""
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 from pyspark.errors import PythonException
 from pyspark.sql import Row, SparkSession
+from pyspark.sql.functions import monotonically_increasing_id
 from spark_sessions import PHOTOGRAPHS, Node
 
 from spark_accel import partition
@@ -137,6 +140,21 @@ def test_predict_fails_naming_row_partition_and_reason(
 
     with pytest.raises(PythonException, match=rf"DecodeError: .*row 3 of partition 0 \(from 0\): .*{reason}"):
         frame.select(predict("content", "small")).collect()
+
+
+def test_the_row_that_predict_names_is_found_by_its_number(spark: SparkSession, tmp_path: Path) -> None:
+    cells = [(f"row {number}", PHOTOGRAPH if number != 7 else b"") for number in range(10)]
+    spark.createDataFrame(cells, "name string, content binary").repartition(3).write.parquet(str(tmp_path / "rows"))
+    frame = spark.read.parquet(str(tmp_path / "rows"))
+
+    with pytest.raises(PythonException) as failure:
+        frame.select(predict("content", "small")).collect()
+
+    named = re.search(r"row (\d+) of partition (\d+)", str(failure.value))
+    assert named is not None
+    row, partition_number = map(int, named.groups())
+    found = frame.where(monotonically_increasing_id() == (partition_number << 33) + row).collect()
+    assert [row.name for row in found] == ["row 7"]
 
 
 def test_image_structs_and_arrays_lose_no_other_row_either(spark: SparkSession) -> None:
