@@ -52,11 +52,7 @@ def compensated(weights: Float32, moment: Float32) -> Float32:
     order = np.argsort(
         -power, kind="stable"
     )  # strong inputs first, while there is most to make up for their error with
-    damped = moment[order][:, order]
-    damped[np.diag_indices(terms)] += np.float32(_DAMPING * power.mean())
-    # The upper triangle U with inverse(damped) = Uᵀ U, from the Cholesky factor of the reversed matrix.
-    upper = _inverse_of_lower(np.linalg.cholesky(damped[::-1, ::-1]))[::-1, ::-1]
-    upper = np.ascontiguousarray(upper)
+    upper = _upper_factor(moment[order][:, order], float(power.mean()))
     left = np.ascontiguousarray(weights.T[order], np.float32)  # [terms, out]: what is still to be rounded
     rounded = np.empty_like(left)
     for start in range(0, terms, _BLOCK):
@@ -72,14 +68,28 @@ def compensated(weights: Float32, moment: Float32) -> Float32:
     return np.ascontiguousarray(result.T)
 
 
-def _inverse_of_lower(lower: Float32) -> Float32:
-    """The inverse of a lower triangle, by halves: most of the work is products of matrices."""
-    size = len(lower)
+def _upper_factor(moment: Float32, power: float) -> Float32:
+    """The upper triangle U with inverse(damped moment) = Uᵀ U: the reversed matrix' Cholesky factor, inverted."""
+    for damping in (_DAMPING, 10 * _DAMPING, 100 * _DAMPING):
+        damped = moment[::-1, ::-1].copy()
+        damped[np.diag_indices(len(damped))] += np.float32(damping * power)
+        try:
+            return np.ascontiguousarray(_inverse_cholesky(damped)[::-1, ::-1])
+        except np.linalg.LinAlgError:  # not positive definite in float32
+            continue
+    return np.eye(len(moment), dtype=np.float32)
+
+
+def _inverse_cholesky(matrix: Float32) -> Float32:
+    """The inverse of the Cholesky factor, by halves: most of the work is products of matrices, which BLAS does best."""
+    size = len(matrix)
     if size <= 2 * _BLOCK:
-        return np.tril(np.linalg.inv(lower))
+        return np.tril(np.linalg.inv(np.linalg.cholesky(matrix)))
     half = size // 2
-    first, last = _inverse_of_lower(lower[:half, :half]), _inverse_of_lower(lower[half:, half:])
-    inverse = np.zeros_like(lower)
+    first = _inverse_cholesky(matrix[:half, :half])
+    below = matrix[half:, :half] @ first.T
+    last = _inverse_cholesky(matrix[half:, half:] - below @ below.T)
+    inverse = np.zeros_like(matrix)
     inverse[:half, :half], inverse[half:, half:] = first, last
-    inverse[half:, :half] = -(last @ (lower[half:, :half] @ first))
+    inverse[half:, :half] = -(last @ (below @ first))
     return inverse
