@@ -5,10 +5,10 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plans import random_convolution, random_dense, random_images, random_plan
 
 from spark_accel.networks import reference, windows
 from spark_accel.networks.plan import Convolution, GlobalAveragePool, MaxPool, output_shape
-from tests.plans import random_convolution, random_dense, random_images, random_plan
 
 UInt8 = npt.NDArray[np.uint8]
 
