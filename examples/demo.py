@@ -28,12 +28,19 @@ def choose(model: str | None, images: Path, repository: Path) -> str:
 
 
 def _resnet50_or_less(repository: Path) -> str:
+    if not (repository / imagenet.NAME).exists():
+        print("resnet50 is not in the repository: Keras is asked for its weights …", flush=True)
     try:
         importer.ensure_resnet50(repository)
-    except ModelError as error:
-        reason = str(error).splitlines()[0]
-        print(f"Keras can't fetch the weights of resnet50 ({reason}): this runs on the thin ResNet-50 of opennsfw")
-        return importer.import_opennsfw(repository)
+    except ModelError:
+        print(
+            "Keras can't fetch the weights of resnet50 (`spark-accel model import --keras resnet50` says why): "
+            "this runs on the thin ResNet-50 of opennsfw",
+            flush=True,
+        )
+        if not (repository / "opennsfw").exists():
+            importer.import_opennsfw(repository, progress=True)
+        return "opennsfw"
     return imagenet.NAME
 
 

@@ -31,7 +31,7 @@ def predict(column: Column | str, model: str = "resnet50", top: int = 5) -> Colu
 
     The job fails with DecodeError, naming the row, where an image can't be decoded (`try_predict` goes on), and with
     ModelError where the model repository of the node has no such model. Raises ConfigurationError for a wrong
-    `spark.accel.*` setting of the session, ValueError for a wrong `top`.
+    `spark.accel.*` setting of the session, ValueError or TypeError for a wrong `top` or `model`.
     """
     return _predict("predict", column, model, top)
 
@@ -56,6 +56,8 @@ def device() -> Column:
 def _predict(name: str, column: Column | str, model: str, top: int) -> Column:
     if not isinstance(top, int) or top < 1:
         raise ValueError(f"top is {top!r}: expected a whole number of classes, 1 or more")
+    if not isinstance(model, str):
+        raise TypeError(f"model is {model!r}: expected the name of a model in the repository")
     session = SparkSession.active()
     configuration = _configuration(session)
     if model == imagenet.NAME and _is_local(session):

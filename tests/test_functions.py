@@ -146,6 +146,12 @@ def test_a_top_that_is_no_number_of_classes_is_refused(spark: SparkSession, top:
         predict("content", "small", top=top)
 
 
+def test_a_model_that_is_no_name_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    assert spark
+    with pytest.raises(TypeError, match="expected the name of a model"):
+        predict("content", model=tmp_path)
+
+
 def test_an_unknown_setting_is_refused_with_the_nearest(spark: SparkSession) -> None:
     spark.conf.set("spark.accel.repositry", "/somewhere")
     try:
