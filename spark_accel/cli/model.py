@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 def _import(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="The network: .onnx, or a model saved by Keras (.keras, .h5)."),
+        typer.Argument(metavar="[FILE]", help="The network: .onnx, or a model saved by Keras (.keras)."),
     ] = None,
     keras: Annotated[
         str | None, typer.Option(help="Instead of a file: Keras' ImageNet weights of resnet50, resnet101 or resnet152.")
