@@ -79,22 +79,21 @@ def two_sessions(conf: Conf) -> list[dict[str, Any]]:
     return found
 
 
-def without_daemon(conf: Conf) -> dict[str, Any]:
-    """A daemon that can't be started."""
-    spark = session(conf)
-    facts: dict[str, Any] = {"counted": spark.range(100).repartition(4).count()}
+def no_daemon(conf: Conf) -> dict[str, Any]:
+    """Three sessions: switched off, with an unknown setting, with a Python that can't run the daemon."""
+    spark = session(conf | {"spark.accel.enabled": "false"})
+    facts: dict[str, Any] = {"off": {"metrics": metrics(spark), "leases": leases(conf)}}
+    spark.stop()
+    try:
+        session(conf | {"spark.accel.enabled": "true", "spark.accel.daemon.idletime": "5s"})
+    except Exception as error:
+        facts["unknown setting"] = str(error)
+    spark = session(conf | {"spark.accel.enabled": "true", "spark.accel.daemon.python": os.environ["BAD_PYTHON"]})
+    facts["counted"] = spark.range(100).repartition(4).count()
     try:
         classify(photographs(spark))
     except Exception as error:
-        facts["error"] = str(error)
-    spark.stop()
-    return facts
-
-
-def switched_off(conf: Conf) -> dict[str, Any]:
-    """`spark.accel.enabled` is false."""
-    spark = session(conf)
-    facts = {"counted": spark.range(100).count(), "metrics": metrics(spark), "leases": leases(conf)}
+        facts["error of predict"] = str(error)
     spark.stop()
     return facts
 

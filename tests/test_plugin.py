@@ -25,11 +25,11 @@ QUIET = {"spark.ui.port": "0", "spark.ui.showConsoleProgress": "false", "spark.l
 LOCAL = QUIET | {"spark.master": "local[2]"}
 
 
-def launch(command: list[str], name: str, conf: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def launch(command: list[str], name: str, conf: dict[str, str], **environment: str) -> subprocess.CompletedProcess[str]:
     jar.path()  # says how to build it if it is missing
     return subprocess.run(
         [*command, str(APPLICATIONS), name, json.dumps(conf)],
-        env=os.environ | {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
+        env=os.environ | {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"} | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -38,9 +38,9 @@ def launch(command: list[str], name: str, conf: dict[str, str]) -> subprocess.Co
     )
 
 
-def run(name: str, conf: dict[str, str]) -> tuple[Any, str]:
+def run(name: str, conf: dict[str, str], **environment: str) -> tuple[Any, str]:
     """What application `name` found out in local mode, and what it logged."""
-    done = launch([sys.executable], name, conf | LOCAL)
+    done = launch([sys.executable], name, conf | LOCAL, **environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
@@ -80,30 +80,37 @@ def test_the_daemon_leaves_when_the_last_session_has_stopped(sessions: list[dict
     eventually(lambda: not endpoint.answers(node.settings.daemon_socket), what="the daemon leaves")
 
 
-def test_a_daemon_that_cannot_start_fails_predict_with_its_own_words_and_nothing_else(
-    node: Node, tmp_path: Path
-) -> None:
-    python = tmp_path / "python"
+@pytest.fixture(scope="module")
+def misfits(node: Node, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+    """What sessions found out, and logged, that have no daemon, each for another reason."""
+    python = tmp_path_factory.mktemp("bad") / "python"
     python.write_text("#!/bin/sh\necho the module was eaten by a dog >&2\nexit 7\n")
     python.chmod(0o700)
+    return run("no_daemon", node.conf, BAD_PYTHON=str(python))
 
-    facts, log = run("without_daemon", node.conf | {"spark.accel.daemon.python": str(python)})
 
+def test_a_plugin_that_is_switched_off_does_nothing(misfits: tuple[dict[str, Any], str]) -> None:
+    facts, _ = misfits
+    assert facts["off"] == {"metrics": {}, "leases": []}
+
+
+def test_an_unknown_setting_ends_the_start_of_spark_with_the_nearest(misfits: tuple[dict[str, Any], str]) -> None:
+    facts, _ = misfits
+    nearest = "unknown setting 'spark.accel.daemon.idletime'; nearest: 'spark.accel.daemon.idleTimeout'"
+    assert nearest in facts["unknown setting"]
+
+
+def test_a_daemon_that_cannot_start_fails_predict_with_its_own_words(misfits: tuple[dict[str, Any], str]) -> None:
+    facts, _ = misfits
+    assert "DaemonError: the daemon can't be started" in facts["error of predict"]
+    assert "the module was eaten by a dog" in facts["error of predict"]
+
+
+def test_a_daemon_that_cannot_start_is_warned_of_and_leaves_other_jobs_alone(
+    misfits: tuple[dict[str, Any], str],
+) -> None:
+    facts, log = misfits
     assert facts["counted"] == 100
-    assert "the module was eaten by a dog" in facts["error"]
-    assert "WARN NodeLease: No node daemon" in log
+    assert log.count("WARN NodeLease: No node daemon for this executor") == 1
     assert "exit status 7\nthe module was eaten by a dog" in log
     assert "Remedy: set spark.accel.daemon.python" in log
-
-
-def test_an_unknown_setting_ends_the_start_of_spark_with_the_nearest(node: Node) -> None:
-    done = launch([sys.executable], "switched_off", node.conf | LOCAL | {"spark.accel.daemon.idletime": "5s"})
-
-    assert done.returncode != 0
-    assert "unknown setting 'spark.accel.daemon.idletime'; nearest: 'spark.accel.daemon.idleTimeout'" in done.stderr
-
-
-def test_a_plugin_that_is_switched_off_does_nothing(node: Node) -> None:
-    facts, _ = run("switched_off", node.conf | {"spark.accel.enabled": "false"})
-
-    assert facts == {"counted": 100, "metrics": {}, "leases": []}
