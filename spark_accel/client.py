@@ -101,6 +101,7 @@ class Client:
         self._settings = settings
         self._pid = os.getpid()
         self._lock = threading.RLock()
+        self._closed = False
         self._connection: Connection | None = None
         self._regions: dict[str, Region] = {}
         self._unregister: set[str] = set()  # what a request still used when it was closed
@@ -122,6 +123,7 @@ class Client:
                     f"a region of {size:,} bytes is wanted, and {held:,} of the {self._settings.memory_limit:,} that"
                     " one process may hold are in use; set spark.accel.memory.limit"
                 )
+            self._unregister_unused()
             grant = self._again(lambda connection: connection.grant)
             path = Path(grant.memory_dir) / f"{grant.lease}-{next(self._numbers)}"
             region = Region(RegionFile(path, size), self._forget)
@@ -166,6 +168,7 @@ class Client:
         for region in list(self._regions.values()):
             region.close()
         with self._lock:
+            self._closed = True
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
@@ -206,6 +209,8 @@ class Client:
         if connection is not None and connection.alive:
             return connection
         with self._lock:
+            if self._closed:
+                raise DaemonError("this client of the daemon is closed; make a new one")
             if self._connection is not None and self._connection.alive:
                 return self._connection
             if self._connection is not None:
@@ -224,9 +229,12 @@ class Client:
 
     def _forget(self, region: Region) -> None:
         with self._lock:
-            if self._regions.pop(region.name, None) is None or self._connection is None:
-                return
-            self._unregister.add(region.name)
+            if self._regions.pop(region.name, None) is not None:
+                self._unregister.add(region.name)
+                self._unregister_unused()
+
+    def _unregister_unused(self) -> None:
+        if self._connection is not None:
             self._unregister = {name for name in self._unregister if not self._connection.unregister(name)}
 
 

@@ -101,7 +101,8 @@ class Connection:
     def labels(self, name: str) -> accel_pb2.LabelsResponse:
         """The ids and labels of a loaded network's classes."""
         with self._of_model(name):
-            return self._node.Labels(accel_pb2.LabelsRequest(model=name), timeout=_SECONDS)
+            found: accel_pb2.LabelsResponse = self._node.Labels(accel_pb2.LabelsRequest(model=name), timeout=_SECONDS)
+        return found
 
     def devices(self) -> list[accel_pb2.Device]:
         """What the daemon drives."""
@@ -125,7 +126,7 @@ class Connection:
         try:
             self._triton.unregister_system_shared_memory(name, headers=self._headers, client_timeout=_SECONDS)
         except InferenceServerException as error:
-            return error.status() != "StatusCode.INTERNAL"  # whatever else: daemon and region are gone
+            return str(error.status()) != "StatusCode.INTERNAL"  # whatever else: daemon and region are gone
         return True
 
     def infer(

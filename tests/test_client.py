@@ -240,3 +240,15 @@ def test_a_daemon_that_refuses_regions_of_that_size_is_heard(tmp_path: Path) -> 
         client.close()
         greedy.close()
         eventually(lambda: not files(prefix))
+
+
+def test_a_closed_client_makes_no_requests(client: Client, plan: Plan) -> None:
+    region = client.region(plan.height * plan.width * 3)
+    network = client.network("tiny")
+
+    client.close()
+
+    with pytest.raises(DaemonError, match="this client of the daemon is closed"):
+        client.network("tiny")
+    with pytest.raises(RuntimeError):
+        client.logits(network, region, 1)

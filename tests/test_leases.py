@@ -9,8 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 from conftest import eventually
-from daemons import MEMORY, Daemon, running
-from infer_requests import request, x
+from daemons import MEMORY, Daemon, arrived, region_file, running, slow_request
+from infer_requests import X4, placed, request, x
 from nodes import end_daemon, node
 from tritonclient.grpc import service_pb2 as pb
 
@@ -94,16 +94,18 @@ def test_the_end_of_a_lease_frees_its_regions_and_deletes_its_files(daemon: Daem
 
 def test_the_end_of_a_lease_drops_its_queued_requests(daemon: Daemon) -> None:
     lease = Lease(daemon)
-    running = daemon.stub.ModelInfer.future(request(x(), model="slow", delay_ms=500), timeout=30)
-    queued = daemon.stub.ModelInfer.future(request(x(), model="slow"), timeout=30, metadata=lease.metadata)
-    assert daemon.call("ServerLive").live  # sent later: now the others have been taken in
+    with region_file("running", X4) as file, file_of(lease.id) as other:
+        running = slow_request(daemon, file, delay_ms=1000)
+        message = request(x(data=None, **placed(other.name, 16)), model="slow")
+        options = {"timeout": 30, "metadata": lease.metadata}
+        queued = arrived(daemon, other, lambda: daemon.stub.ModelInfer.future(message, **options))
 
-    lease.end()
+        lease.end()
 
-    assert queued.exception().code() == grpc.StatusCode.CANCELLED
-    assert queued.exception().details() == f"lease '{lease.id}' has ended"
-    assert not running.done()
-    running.result()
+        assert queued.exception().code() == grpc.StatusCode.CANCELLED
+        assert queued.exception().details() == f"lease '{lease.id}' has ended"
+        assert not running.done()
+        running.result()
 
 
 def test_calls_that_name_a_lease_that_nobody_holds_are_refused(daemon: Daemon) -> None:

@@ -1,19 +1,22 @@
 """Queues and batches as clients see them, through a real daemon; the rules themselves are in test_queueing.py.
 
-Requests on one channel arrive in the order in which they are sent, and the model's answers come in the order in which
-it runs them. A request with `delay_ms` holds the device meanwhile.
+A request with `delay_ms` holds the device meanwhile. Requests can overtake each other on their way to the daemon: where
+the order matters, each is sent when the daemon has the one before.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import grpc
 import pytest
 from conftest import eventually
-from daemons import Daemon, region, running, write_model
+from daemons import Daemon, arrived, region, region_file, running, write_model
 from infer_requests import X4, placed, request, x, y
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
+NUMBERS = itertools.count()
 TENSORS = """
     input { name: "x" data_type: TYPE_FP32 dims: -1 }
     output { name: "y" data_type: TYPE_FP32 dims: -1 }"""
@@ -28,25 +31,34 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 class Model:
     """A model of its own for one test, which notes the order of answers."""
 
-    def __init__(self, daemon: Daemon, name: str, config: str) -> None:
+    def __init__(self, daemon: Daemon, name: str, config: str, files: ExitStack) -> None:
         self.name = name
-        self.daemon = daemon
         self.answered: list[str] = []
+        self._daemon = daemon
+        self._files = files
         write_model(daemon.repository, name, f'backend: "identity" {config} {TENSORS}')
         daemon.load(name)
 
-    def send(
-        self, id: str = "", batch: int = 1, columns: int = 4, limit: float = 60, **values: str | int
-    ) -> grpc.Future:
+    def send(self, id: str = "", batch: int = 1, columns: int = 4, **values: str | int) -> grpc.Future:
         """Sends a request and does not wait; `values` are its parameters."""
         message = request(x([batch, columns], b"abcd" * batch * columns), model=self.name, id=id, **values)
-        future = self.daemon.stub.ModelInfer.future(message, timeout=limit)
-        future.add_done_callback(lambda _: self.answered.append(id))
-        return future
+        return self._noted(self._daemon.stub.ModelInfer.future(message, timeout=60), id)
+
+    def queue(self, id: str = "", batch: int = 1, limit: float = 60, **values: str | int) -> grpc.Future:
+        """Sends a request that will run or wait for a while, and returns when the daemon has it."""
+        file = self._files.enter_context(region_file(f"{self.name}-{next(NUMBERS)}", X4 * batch))
+        tensor = x([batch, 4], None, **placed(file.name, 16 * batch))
+        message = request(tensor, model=self.name, id=id, **values)
+        call = arrived(self._daemon, file, lambda: self._daemon.stub.ModelInfer.future(message, timeout=limit))
+        return self._noted(call, id)
+
+    def _noted(self, call: grpc.Future, id: str) -> grpc.Future:
+        call.add_done_callback(lambda _: self.answered.append(id))
+        return call
 
     @property
     def statistics(self) -> pb.ModelStatistics:
-        (found,) = self.daemon.call("ModelStatistics", name=self.name).model_stats
+        (found,) = self._daemon.call("ModelStatistics", name=self.name).model_stats
         return found
 
     @property
@@ -59,16 +71,11 @@ Make = Callable[[str], Model]
 
 
 @pytest.fixture
-def make(daemon: Daemon, request: pytest.FixtureRequest) -> Make:
+def make(daemon: Daemon, request: pytest.FixtureRequest) -> Iterator[Make]:
     """Makes and loads a model with this configuration, named after the test."""
-    count = 0
-
-    def make(config: str) -> Model:
-        nonlocal count
-        count += 1
-        return Model(daemon, f"{request.node.originalname}_{count}", config)
-
-    return make
+    with ExitStack() as files:
+        yield lambda config: Model(daemon, f"{request.node.originalname}_{next(NUMBERS)}", config, files)
+        daemon.call("SystemSharedMemoryUnregister")
 
 
 def wait(*futures: grpc.Future) -> list[pb.ModelInferResponse]:
@@ -84,7 +91,7 @@ def refusal(future: grpc.Future) -> tuple[str, str]:
 def test_without_dynamic_batching_requests_run_alone_and_in_order(make: Make) -> None:
     model = make("max_batch_size: 8")
 
-    wait(model.send("a", delay_ms=100), model.send("b", batch=2), model.send("c"))
+    wait(model.queue("a", delay_ms=500), model.queue("b", batch=2), model.queue("c"))
 
     assert model.answered == ["a", "b", "c"]
     assert model.batches == {1: 2, 2: 1}
@@ -93,7 +100,7 @@ def test_without_dynamic_batching_requests_run_alone_and_in_order(make: Make) ->
 def test_what_waits_for_the_device_runs_as_one_batch(make: Make) -> None:
     model = make("max_batch_size: 8 dynamic_batching {}")
 
-    wait(model.send(delay_ms=300), *(model.send() for _ in range(5)))
+    wait(model.queue(delay_ms=500), *(model.queue() for _ in range(5)))
 
     assert model.batches == {1: 1, 5: 1}
 
@@ -151,7 +158,7 @@ def test_requests_of_several_clients_inline_and_in_regions_are_merged(make: Make
 def test_a_full_queue_refuses_at_once(make: Make) -> None:
     model = make("max_batch_size: 1 dynamic_batching { default_queue_policy { max_queue_size: 2 } }")
 
-    waiting = [model.send(delay_ms=400), model.send(), model.send()]
+    waiting = [model.queue(delay_ms=600), model.queue(), model.queue()]
     refused = refusal(model.send("d"))
 
     assert refused == ("UNAVAILABLE", "[request id: d] Exceeds maximum queue size")
@@ -164,7 +171,7 @@ def test_a_request_whose_time_in_the_queue_runs_out_is_refused(make: Make) -> No
     policy = "timeout_action: REJECT default_timeout_microseconds: 100000"
     model = make(f"max_batch_size: 1 dynamic_batching {{ default_queue_policy {{ {policy} }} }}")
 
-    first, second = model.send("a", delay_ms=600), model.send("b")
+    first, second = model.queue("a", delay_ms=600), model.send("b")
 
     assert refusal(second) == ("UNAVAILABLE", "Request timeout expired")
     wait(first)
@@ -176,17 +183,17 @@ def test_a_request_may_shorten_its_time_in_the_queue(make: Make) -> None:
     policy = "default_timeout_microseconds: 60000000 allow_timeout_override: true"
     model = make(f"max_batch_size: 1 dynamic_batching {{ default_queue_policy {{ {policy} }} }}")
 
-    first, second = model.send(delay_ms=500), model.send(timeout=50_000)
+    first, second = model.queue(delay_ms=500), model.send(timeout=50_000)
 
     assert refusal(second) == ("UNAVAILABLE", "Request timeout expired")
     wait(first)
 
 
 def test_the_action_delay_lets_requests_in_time_overtake(make: Make) -> None:
-    policy = "timeout_action: DELAY default_timeout_microseconds: 400000 allow_timeout_override: true"
+    policy = "timeout_action: DELAY default_timeout_microseconds: 60000000 allow_timeout_override: true"
     model = make(f"max_batch_size: 1 dynamic_batching {{ default_queue_policy {{ {policy} }} }}")
 
-    wait(model.send("first", delay_ms=200), model.send("late", timeout=10_000), model.send("timely"))
+    wait(model.queue("first", delay_ms=800), model.queue("late", timeout=10_000), model.queue("timely"))
 
     assert model.answered == ["first", "timely", "late"]
 
@@ -194,18 +201,17 @@ def test_the_action_delay_lets_requests_in_time_overtake(make: Make) -> None:
 def test_higher_priorities_run_first(make: Make) -> None:
     model = make("max_batch_size: 1 dynamic_batching { priority_levels: 3 default_priority_level: 2 }")
 
-    sent = [model.send("first", delay_ms=300), model.send("low", priority=3), model.send("default")]
-    wait(*sent, model.send("high", priority=1))
+    sent = [model.queue("first", delay_ms=800), model.queue("low", priority=3), model.queue("default")]
+    wait(*sent, model.queue("high", priority=1))
 
     assert model.answered == ["first", "high", "default", "low"]
 
 
 @pytest.mark.parametrize("config", ["max_batch_size: 1", "max_batch_size: 1 dynamic_batching {}"])
-def test_a_cancelled_request_does_not_run(make: Make, daemon: Daemon, config: str) -> None:
+def test_a_cancelled_request_does_not_run(make: Make, config: str) -> None:
     model = make(config)
 
-    running, cancelled, after = model.send(delay_ms=500), model.send(), model.send()
-    assert daemon.call("ServerLive").live  # sent later: now the others have been taken in
+    running, cancelled, after = model.queue(delay_ms=500), model.queue(), model.queue()
     cancelled.cancel()
     wait(running, after)
 
@@ -216,7 +222,7 @@ def test_a_cancelled_request_does_not_run(make: Make, daemon: Daemon, config: st
 def test_a_request_whose_deadline_passes_in_the_queue_does_not_run(make: Make) -> None:
     model = make("max_batch_size: 1 dynamic_batching {}")
 
-    running, late = model.send(delay_ms=500), model.send(limit=0.1)
+    running, late = model.queue(delay_ms=1500), model.queue(limit=0.5)
 
     assert refusal(late)[0] == "DEADLINE_EXCEEDED"
     wait(running)
@@ -228,7 +234,7 @@ def test_models_take_turns(make: Make) -> None:
     busy, other = make("max_batch_size: 1"), make("max_batch_size: 1")
     order = busy.answered = other.answered = []
 
-    sent = [busy.send(str(number), delay_ms=100) for number in range(4)]
+    sent = [busy.queue(str(number), delay_ms=300) for number in range(4)]
     wait(*sent, other.send("other"))
 
     assert order.index("other") <= 2
@@ -237,7 +243,7 @@ def test_models_take_turns(make: Make) -> None:
 def test_unloading_lets_accepted_requests_finish(make: Make, daemon: Daemon) -> None:
     model = make("max_batch_size: 1")
 
-    accepted = [model.send(delay_ms=300), model.send()]
+    accepted = [model.queue(delay_ms=500), model.queue()]
     daemon.call("RepositoryModelUnload", model_name=model.name)
     refused = refusal(model.send())
 
@@ -249,11 +255,10 @@ def test_unloading_lets_accepted_requests_finish(make: Make, daemon: Daemon) -> 
 def test_a_failing_request_leaves_the_others_of_its_batch_alone(make: Make, daemon: Daemon) -> None:
     model = make("max_batch_size: 8 dynamic_batching {}")
 
-    with region(daemon, "cut", bytes(4096)) as file:
-        first = model.send(delay_ms=300)
-        message = request(x([1, 4], None, **placed("cut", 16)), model=model.name)
-        bad, good = daemon.stub.ModelInfer.future(message, timeout=60), model.send()
-        assert not first.done()
+    with region_file("cut", X4) as file:
+        first = model.queue(delay_ms=800)
+        message = request(x([1, 4], None, **placed(file.name, 16)), model=model.name)
+        bad, good = arrived(daemon, file, lambda: daemon.stub.ModelInfer.future(message, timeout=60)), model.queue()
         file.write_bytes(b"")
         code, text = refusal(bad)
 

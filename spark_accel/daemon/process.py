@@ -6,7 +6,6 @@ maps no region. Two that race for one socket agree by a lock: one serves, the ot
 
 import asyncio
 import logging
-import os
 import signal
 import time
 
@@ -42,7 +41,6 @@ def run(settings: Settings) -> None:
         return
     # What lies there now is a dead daemon's.
     settings.daemon_socket.unlink(missing_ok=True)
-    os.environ.update(settings.environment())  # for the workers
     asyncio.run(_serve(settings))
 
 

@@ -26,4 +26,4 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     OMP_NUM_THREADS for its Python workers. So that variable is replaced; more specific ones stay as somebody set them.
     """
     budget = str(threads())
-    return {"OPENBLAS_NUM_THREADS": budget, **inherited, "OMP_NUM_THREADS": budget}
+    return {"OPENBLAS_NUM_THREADS": budget, "POCL_MAX_PTHREAD_COUNT": budget, **inherited, "OMP_NUM_THREADS": budget}
