@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from spark_accel.connection import Again, Connection, Images
+from spark_accel.connection import Again, Connection, Ending, Images
 from spark_accel.errors import DaemonError, ModelError, RegionMemoryError
 from spark_accel.settings import Settings
 from spark_accel.shared_region import RegionFile
@@ -195,8 +195,17 @@ class Client:
             stop=stop_after_attempt(_ATTEMPTS),
             wait=wait_exponential(multiplier=0.05, max=2.0),
         )
+
+        def attempt() -> T:
+            connection = self._connected()
+            try:
+                return call(connection)
+            except Ending:
+                connection.retired = True
+                raise
+
         try:
-            return attempts(lambda: call(self._connected()))
+            return attempts(attempt)
         except RetryError as error:
             last = error.last_attempt.exception()
             raise DaemonError(

@@ -31,11 +31,16 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),
 )
+_ENDING = "Server exiting"  # Triton's words
 _AGAIN = ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED")
 
 
 class Again(Exception):  # noqa: N818 - no error yet
     """The daemon, its lease or a worker went away: the call is to be made again."""
+
+
+class Ending(Again):
+    """The daemon finishes what it has accepted and takes nothing new: the call is to be made to its successor."""
 
 
 class Images(NamedTuple):
@@ -47,10 +52,14 @@ class Images(NamedTuple):
 
 
 class Connection:
-    """Starts the daemon if none answers, and takes a lease. Raises Again, DaemonError, ConfigurationError."""
+    """Starts the daemon if none answers, and takes a lease. Raises Again, DaemonError, ConfigurationError.
+
+    Where a daemon is about to end, waits for that first. `retired` is for whoever does not want to use it any more.
+    """
 
     def __init__(self, settings: Settings) -> None:
         launch.ensure(settings)
+        self.retired = False
         self._loaded: set[str] = set()
         self._channel = grpc.insecure_channel(settings.daemon_address, options=_OPTIONS)
         self._triton = InferenceServerClient(settings.daemon_address, channel_args=list(_OPTIONS))
@@ -59,15 +68,17 @@ class Connection:
         try:
             with _translated():
                 self.grant: accel_pb2.LeaseGrant = next(self._lease_call)
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, Ending):
+                launch.outlast(settings)
             raise
         self._headers = {_LEASE_KEY: self.grant.lease}
 
     @property
     def alive(self) -> bool:
         """Whether the lease is held; it ends with the daemon."""
-        return bool(self._lease_call.is_active())
+        return not self.retired and bool(self._lease_call.is_active())
 
     def close(self) -> None:
         """Gives the lease back."""
@@ -153,6 +164,7 @@ class Connection:
                 missing = code == "StatusCode.NOT_FOUND" and message.startswith("Request for unknown model")
                 if missing or code in _AGAIN:
                     self._loaded.discard(name)
+                if missing:
                     raise Again(message) from error
                 raise
 
@@ -177,7 +189,7 @@ def _translated() -> Iterator[None]:
     except (InferenceServerException, grpc.RpcError) as error:
         code, message = _status(error)
         if code in _AGAIN:
-            raise Again(message) from error
+            raise (Ending if message == _ENDING else Again)(message) from error
         raise AccelError(f"the daemon refused a request: {message} ({code.removeprefix('StatusCode.')})") from error
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from spark_accel.errors import ConfigurationError
 
+ENDING_SECONDS = 70.0  # a daemon that ends finishes what it has accepted, and has this long at most
 _MAX_PATH = 107  # bytes; a socket's address has 108 with the NUL
 _CONNECT_SECONDS = 5.0
 

@@ -51,6 +51,13 @@ def ensure(settings: Settings) -> Daemon:
         return Daemon(path, endpoint.daemon_pid(path), True)
 
 
+def outlast(settings: Settings) -> None:
+    """Returns when the daemon that answers does no more, or after `ENDING_SECONDS`, within which one that ends does."""
+    end = time.monotonic() + endpoint.ENDING_SECONDS
+    while endpoint.answers(settings.daemon_socket) and time.monotonic() < end:
+        time.sleep(0.02)
+
+
 def _start(settings: Settings) -> None:
     path = settings.daemon_socket
     log = endpoint.log_path(path)

@@ -24,8 +24,7 @@ from spark_accel.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-_DRAIN_SECONDS = 60.0
-_PREDECESSOR_SECONDS = 70.0  # a daemon that ends finishes its requests first
+_DRAIN_SECONDS = endpoint.ENDING_SECONDS - 10
 
 
 def run(settings: Settings) -> None:
@@ -46,7 +45,7 @@ def run(settings: Settings) -> None:
 
 def _own(settings: Settings) -> bool:
     """Whether this process is the daemon now; waits for one that is ending."""
-    end = time.monotonic() + _PREDECESSOR_SECONDS
+    end = time.monotonic() + endpoint.ENDING_SECONDS
     while not endpoint.own(settings.daemon_socket):
         if endpoint.answers(settings.daemon_socket):
             return False
