@@ -48,6 +48,20 @@ def resnet50_onnx(shared_resnet50: Path, tmp_path_factory: pytest.TempPathFactor
     return path
 
 
+@pytest.fixture(scope="session")
+def resnet50_model(shared_resnet50: Path, resnet50_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The version folder of the real ResNet50, quantised once a session on 64 of the photographs: REPO/resnet50/1."""
+    from spark_accel.networks import importer
+
+    return importer.import_model(
+        resnet50_onnx,
+        "resnet50",
+        tmp_path_factory.mktemp("repository"),
+        calibration=shared_resnet50 / "images",
+        labels=shared_resnet50 / "imagenet_class_index.json",
+    )
+
+
 def _module(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
