@@ -59,6 +59,9 @@ def _own(settings: Settings) -> bool:
 
 
 async def _serve(settings: Settings) -> None:
+    told_to_end = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
     statistics = Statistics()
     scheduler = Scheduler(statistics)
     supervisor = Supervisor(settings.device, settings.fallback, scheduler.workers_changed)
@@ -73,7 +76,7 @@ async def _serve(settings: Settings) -> None:
         supervisor.start()
         leases.collect()
         _log.info("serving %s, models from %s", settings.daemon_socket, settings.repository)
-        await _until_it_should_end(settings, server, leases)
+        await _until_it_should_end(settings.daemon_idle_timeout, server, leases, told_to_end)
         await server.stop(_DRAIN_SECONDS)
     finally:
         await leases.close()
@@ -84,18 +87,14 @@ async def _serve(settings: Settings) -> None:
     _log.info("the daemon has ended")
 
 
-async def _until_it_should_end(settings: Settings, server: Server, leases: Leases) -> None:
-    told = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
-    while not told.is_set():
-        idle = min(server.idle_seconds(), leases.idle_seconds())
-        left = settings.daemon_idle_timeout - idle
+async def _until_it_should_end(timeout: float, server: Server, leases: Leases, told_to_end: asyncio.Event) -> None:
+    while not told_to_end.is_set():
+        left = timeout - min(server.idle_seconds(), leases.idle_seconds())
         if left <= 0:
-            _log.info("nobody has needed the daemon for %g s", settings.daemon_idle_timeout)
+            _log.info("nobody has needed the daemon for %g s", timeout)
             return
         try:
-            await asyncio.wait_for(told.wait(), left)
+            await asyncio.wait_for(told_to_end.wait(), left)
         except asyncio.TimeoutError:
             continue
     _log.info("the daemon was told to end")
