@@ -20,8 +20,15 @@ pytestmark = pytest.mark.spark
 APPLICATIONS = Path(__file__).with_name("plugin_applications.py")
 
 
-# The UI on any free port of this machine's own address, and nothing but warnings.
-QUIET = {"spark.ui.port": "0", "spark.ui.showConsoleProgress": "false", "spark.log.level": "WARN"}
+# The UI on any free port of this machine's own address, nothing but warnings, and JVMs that are soon started.
+_QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+QUIET = {
+    "spark.ui.port": "0",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "WARN",
+    "spark.driver.extraJavaOptions": _QUICK_START,
+    "spark.executor.extraJavaOptions": _QUICK_START,
+}
 LOCAL = QUIET | {"spark.master": "local[2]"}
 
 

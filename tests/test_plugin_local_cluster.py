@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import eventually
 from pyspark.find_spark_home import _find_spark_home
-from spark_sessions import make_node
+from spark_sessions import Node, make_node
 from test_plugin import QUIET, launch
 
 from spark_accel import endpoint, jar
@@ -22,24 +22,29 @@ pytestmark = pytest.mark.spark
 
 
 @pytest.fixture(scope="module")
-def facts() -> Iterator[dict[str, Any]]:
-    """What an application found out whose two executors share a daemon, and one of which is killed."""
+def node() -> Iterator[Node]:
     folder = Path(tempfile.mkdtemp(prefix="accel-"))  # short, for the socket
-    node = make_node(folder, daemon_idleTimeout="2s", device="reference")
+    made = make_node(folder, daemon_idleTimeout="2s", device="reference")
+    yield made
+    made.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def facts(node: Node) -> dict[str, Any]:
+    """What an application found out whose two executors share a daemon, and one of which is killed."""
     submit = [str(Path(sys.executable).with_name("spark-submit")), "--master", "local-cluster[2,1,1024]"]
     submit += ["--jars", str(jar.path()), "--conf", f"spark.plugins={PLUGIN}"]
     for key, text in (node.conf | QUIET).items():
         submit += ["--conf", f"{key}={text}"]
     done = launch(submit, "cluster", node.conf)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    yield found
-    eventually(lambda: not endpoint.answers(node.settings.daemon_socket), what="the daemon leaves")
-    shutil.rmtree(folder)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     work = Path(_find_spark_home()) / "work"
     shutil.rmtree(work / found["application"])
     with contextlib.suppress(OSError):  # not empty
         work.rmdir()
+    return found
 
 
 def test_two_executors_hold_a_lease_each_on_one_daemon(facts: dict[str, Any]) -> None:
@@ -62,3 +67,8 @@ def test_a_job_ends_with_all_rows_when_an_executor_is_killed(facts: dict[str, An
 
 def test_the_next_executor_takes_a_lease_of_its_own(facts: dict[str, Any]) -> None:
     assert facts["executors afterwards"] == [f"executor {number} of {facts['application']}" for number in (1, 2)]
+
+
+def test_the_daemon_leaves_when_the_application_has_ended(facts: dict[str, Any], node: Node) -> None:
+    assert facts
+    eventually(lambda: not endpoint.answers(node.settings.daemon_socket), what="the daemon leaves")
