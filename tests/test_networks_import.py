@@ -146,6 +146,28 @@ def test_a_keras_layer_that_cannot_be_mapped_is_named() -> None:
         keras_reader.read(keras.Sequential(layers))
 
 
+def test_a_saved_keras_model_is_loaded_and_code_in_one_is_refused(tmp_path: Path) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+    from spark_accel.networks import keras_reader
+
+    def sequence(*more: object) -> object:
+        first = keras.layers.Conv2D(4, 3, activation="relu", padding="same", strides=2)
+        top = keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(5, activation="softmax")
+        return keras.Sequential([keras.Input((32, 32, 3)), first, *more, *top])
+
+    model = sequence()
+    model.save(tmp_path / "model.keras")
+    sequence(keras.layers.Lambda(lambda x: x)).save(tmp_path / "code.keras")
+
+    network = fold.fold(keras_reader.read(keras_reader.load(tmp_path / "model.keras")), PREPROCESSINGS["tf"])
+
+    expected = np.asarray(model(PREPROCESSINGS["tf"].apply(_images(side=32)), training=False))
+    np.testing.assert_allclose(_softmax(float_network.run(network, _images(side=32))), expected, rtol=1e-3, atol=1e-5)
+    with pytest.raises(ModelError, match=r"code\.keras is no Keras model that can be loaded"):
+        keras_reader.load(tmp_path / "code.keras")
+
+
 def test_an_operator_that_cannot_be_mapped_is_named_with_its_node(tmp_path: Path) -> None:
     model = Model()
     x = model.op("Sigmoid", model.convolution("input", 3, 4, 3))

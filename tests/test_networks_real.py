@@ -1,4 +1,4 @@
-"""The real ResNet50 v1.5 on 216 photographs: what quantisation to int8 may cost. Slow: about two minutes."""
+"""The real ResNet50 v1.5 on 216 photographs: what quantisation to int8 may cost. Slow: a minute or two."""
 
 import csv
 from pathlib import Path
@@ -9,6 +9,8 @@ import pytest
 
 from spark_accel.images import decode
 from spark_accel.networks import plan, reference
+
+pytestmark = pytest.mark.timeout(900)
 
 Int64 = npt.NDArray[np.int64]
 

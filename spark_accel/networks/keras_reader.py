@@ -81,25 +81,32 @@ class _Reader:
         self._names[id(model.inputs[0])] = "input"
 
     def read(self) -> Graph:
+        # A Sequential's layers may belong to several graphs, of which their own input and output name only the first.
+        chain, last = type(self._model).__name__ == "Sequential", "input"
         for layer in self._model.layers:
             kind = type(layer).__name__
             if kind == "InputLayer":
                 continue
+            if getattr(layer, "data_format", "channels_last") != "channels_last":
+                raise ModelError(f"layer '{layer.name}' is channels_first; only channels_last is mapped")
             mapping = _MAPPINGS.get(kind)
             if mapping is None:
                 raise ModelError(f"layer type '{kind}' (layer '{layer.name}') can't be mapped to the device")
-            try:
-                given, result = layer.input, layer.output
-            except AttributeError as error:
-                raise ModelError(f"layer '{layer.name}' is used more than once, which can't be mapped") from error
-            self._names[id(result)] = mapping(self, layer, layer.get_config(), self._inputs(layer, given))
-        return self._builder.graph(self._names[id(self._model.outputs[0])])
+            last = mapping(self, layer, layer.get_config(), [last] if chain else self._inputs(layer))
+            if not chain:
+                self._names[id(layer.output)] = last
+        return self._builder.graph(last if chain else self._names[id(self._model.outputs[0])])
 
-    def _inputs(self, layer: KerasObject, given: KerasObject) -> list[str]:
+    def _inputs(self, layer: KerasObject) -> list[str]:
+        try:
+            given = layer.input
+        except AttributeError as error:
+            raise ModelError(f"layer '{layer.name}' is not connected to anything") from error
         tensors = given if isinstance(given, list) else [given]
-        missing = [tensor for tensor in tensors if id(tensor) not in self._names]
-        if missing or getattr(layer, "data_format", "channels_last") != "channels_last":
-            raise ModelError(f"layer '{layer.name}': only plain graphs of channels_last layers are mapped")
+        if any(id(tensor) not in self._names for tensor in tensors):
+            raise ModelError(
+                f"layer '{layer.name}' is used more than once, or in more than one model: it can't be mapped"
+            )
         return [self._names[id(tensor)] for tensor in tensors]
 
     def _conv(self, layer: KerasObject, config: Mapping[str, Any], inputs: list[str]) -> str:
@@ -139,7 +146,7 @@ class _Reader:
         name = config.get("activation", "relu")
         if name == "linear":
             return inputs[0]
-        if name == "softmax" and layer.output is self._model.outputs[0]:
+        if name == "softmax" and layer is self._model.layers[-1]:
             return inputs[0]
         if name != "relu" or any(config.get(key) for key in ("max_value", "negative_slope", "threshold")):
             raise ModelError(f"activation '{name}' (layer '{layer.name}') can't be mapped to the device")
@@ -184,7 +191,7 @@ class _Reader:
 
 
 def _array(variable: KerasObject) -> Float32:
-    return np.asarray(variable, np.float32)
+    return np.asarray(variable.numpy(), np.float32)
 
 
 _MAPPINGS: dict[str, Callable[[_Reader, KerasObject, Mapping[str, Any], list[str]], str]] = {
