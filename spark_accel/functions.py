@@ -4,7 +4,6 @@ This file is the driver's side: arguments, settings, and the kind of function th
 the rows of its partition is `partition.py`'s.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -13,9 +12,8 @@ import pyarrow as pa
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as spark_functions
 from pyspark.sql.pandas.functions import pandas_udf
-from pyspark.sql.utils import is_remote
 
-from spark_accel import client, imagenet, partition, settings
+from spark_accel import client, partition, settings
 
 RESULT_TYPE = "array<struct<index:int,id:string,label:string,score:float>>"
 OnArrays = Callable[[Iterator[pa.Array]], Iterator[pa.Array]]
@@ -58,10 +56,7 @@ def _predict(name: str, column: Column | str, model: str, top: int) -> Column:
         raise ValueError(f"top is {top!r}: expected a whole number of classes, 1 or more")
     if not isinstance(model, str):
         raise TypeError(f"model is {model!r}: expected the name of a model in the repository")
-    session = SparkSession.active()
-    configuration = _configuration(session)
-    if model == imagenet.NAME and _is_local(session):
-        imagenet.provide(settings.from_spark(configuration))
+    configuration = _configuration(SparkSession.active())
 
     def run(arrays: Iterator[pa.Array]) -> Iterator[pa.Array]:
         return partition.classify(arrays, configuration, model, top, strict=name == "predict")
@@ -74,13 +69,6 @@ def _configuration(session: SparkSession) -> dict[str, str]:
     configuration = {key: text for key, text in session.conf.getAll.items() if key.startswith(settings.SPARK_PREFIX)}
     settings.from_spark(configuration, {})
     return configuration
-
-
-def _is_local(session: SparkSession) -> bool:
-    """Whether the tasks run where the driver does, so that they share its model repository."""
-    if is_remote():
-        return "SPARK_LOCAL_REMOTE" in os.environ
-    return str(session.sparkContext.master).startswith("local")
 
 
 def _function(name: str, run: OnArrays, result_type: str) -> Callable[[Column | str], Column]:

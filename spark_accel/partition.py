@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark import TaskContext
 
-from spark_accel import client, columns, pipeline, settings
+from spark_accel import client, columns, imagenet, pipeline, settings
 from spark_accel.client import NetworkFacts, TopClasses
 from spark_accel.errors import DecodeError
 
@@ -39,8 +39,9 @@ def classify(
     first = next(arrays, None)
     if first is None:  # an empty partition needs no network
         return
-    node = client.shared(settings.from_spark(configuration))
-    network = node.network(model)
+    resolved = settings.from_spark(configuration)
+    node = client.shared(resolved)
+    network = imagenet.network(node, resolved, model)
     ids, labels = pa.array(network.ids, pa.string()), pa.array(network.labels, pa.string())
     with ThreadPoolExecutor(_decoding_threads(), "spark-accel-decode") as threads:
         partition = _Partition(network, threads, strict=strict)

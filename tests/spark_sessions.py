@@ -3,12 +3,13 @@
 Spark allows one context a process: a test that wants another configuration runs it in a process of its own.
 """
 
+import contextlib
 import os
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,22 @@ def make_node(folder: Path, **conf: str) -> Node:
     given = {"repository": f"{folder}/repository", "daemon.socket": f"{folder}/node/daemon.sock", "device": "cpu"}
     given |= {key.replace("_", "."): text for key, text in conf.items()}
     return Node(small, 40, {f"spark.accel.{key}": text for key, text in given.items()})
+
+
+@contextlib.contextmanager
+def setting(spark: SparkSession, conf: Mapping[str, str]) -> Iterator[None]:
+    """Other settings for the session, for a while."""
+    before = {key: spark.conf.get(key, None) for key in conf}
+    for key, text in conf.items():
+        spark.conf.set(key, text)
+    try:
+        yield
+    finally:
+        for key, old in before.items():
+            if old is None:
+                spark.conf.unset(key)
+            else:
+                spark.conf.set(key, old)
 
 
 @pytest.fixture(scope="session")

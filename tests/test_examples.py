@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from spark_sessions import PHOTOGRAPHS, Node, write_network
+from spark_sessions import PHOTOGRAPHS, Node, make_node, write_network
 
 from spark_accel import jar
 from spark_accel.errors import ConfigurationError
@@ -60,10 +60,12 @@ def test_the_program_with_a_session_of_its_own_runs(node: Node) -> None:
 
 @pytest.mark.spark
 @pytest.mark.usefixtures("built_jar")
-def test_the_demo_runs_on_resnet50_where_the_repository_has_it(node: Node) -> None:
+def test_the_demo_runs_on_resnet50_where_the_repository_has_it(tmp_path: Path) -> None:
+    node = make_node(tmp_path)
     write_network(node.settings.repository, "resnet50", node.small, node.resize)  # its name is all that counts here
 
     done = run(node, PYTHON, EXAMPLES / "demo.py")
+    node.stop()
 
     assert_shows_all(done, "resnet50")
 

@@ -16,7 +16,7 @@ from pyspark.errors import PythonException
 from pyspark.sql import Row, SparkSession
 from pyspark.sql.functions import col
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, StringType, StructField, StructType
-from spark_sessions import PHOTOGRAPHS, Node
+from spark_sessions import PHOTOGRAPHS, Node, setting
 
 from spark_accel import functions, images, partition
 from spark_accel.errors import ConfigurationError
@@ -84,11 +84,8 @@ def test_photographs_get_the_networks_classes_best_first(spark: SparkSession, no
 def test_rows_keep_their_answers_across_the_batches_of_spark_and_network(spark: SparkSession, node: Node) -> None:
     made = pictures(50)
     frame = spark.createDataFrame(list(enumerate(map(png, made))), "n int, content binary")
-    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 3)
-    try:
+    with setting(spark, {"spark.sql.execution.arrow.maxRecordsPerBatch": "3"}):
         rows = frame.repartition(3).select("n", predict("content", "small").alias("p")).collect()
-    finally:
-        spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
 
     assert_answers([row.p for row in sorted(rows)], expected(node, [fitted(node, picture) for picture in made]))
 
@@ -153,12 +150,10 @@ def test_a_model_that_is_no_name_is_refused(spark: SparkSession, tmp_path: Path)
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest(spark: SparkSession) -> None:
-    spark.conf.set("spark.accel.repositry", "/somewhere")
-    try:
-        with pytest.raises(ConfigurationError, match=r"'spark.accel.repositry'; nearest: 'spark.accel.repository'"):
-            predict("content", "small")
-    finally:
-        spark.conf.unset("spark.accel.repositry")
+    said = r"'spark.accel.repositry'; nearest: 'spark.accel.repository'"
+
+    with setting(spark, {"spark.accel.repositry": "/x"}), pytest.raises(ConfigurationError, match=said):
+        predict("content", "small")
 
 
 def test_an_unknown_model_is_named_with_the_nearest(spark: SparkSession) -> None:

@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from conftest import eventually
 from pyspark.errors import PythonException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql.functions import broadcast, col
-from spark_sessions import PHOTOGRAPHS, Node, write_network
+from spark_sessions import PHOTOGRAPHS, Node, setting, write_network
 
 from spark_accel import daemon_status
 from spark_accel.errors import DaemonError
@@ -83,24 +82,23 @@ def test_a_job_ends_with_all_rows_when_a_device_worker_is_killed(node: Node, vic
 
 
 @pytest.fixture
-def other_node(spark: SparkSession, node: Node, tmp_path: Path) -> Iterator[Path]:
-    """A folder whose socket no daemon answers, for the session's next `predict`."""
+def other_socket(tmp_path: Path) -> dict[str, str]:
+    """Settings that lead to a socket which no daemon answers."""
     (tmp_path / "node").mkdir(mode=0o700)
-    spark.conf.set("spark.accel.daemon.socket", str(tmp_path / "node" / "d.sock"))
-    yield tmp_path
-    for key in ("spark.accel.daemon.socket", "spark.accel.daemon.python", "spark.accel.daemon.start"):
-        spark.conf.unset(key)
-    for key, text in node.conf.items():
-        spark.conf.set(key, text)
+    return {"spark.accel.daemon.socket": str(tmp_path / "node" / "d.sock")}
 
 
-def test_a_daemon_that_cannot_start_fails_the_job_with_its_last_lines(spark: SparkSession, other_node: Path) -> None:
-    python = other_node / "python"
+def test_a_daemon_that_cannot_start_fails_the_job_with_its_last_lines(
+    spark: SparkSession, other_socket: dict[str, str], tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho 'no module named spark_accel in this python' >&2\nexit 3\n")
     python.chmod(0o755)
-    spark.conf.set("spark.accel.daemon.python", str(python))
 
-    with pytest.raises(PythonException) as failure:
+    with (
+        setting(spark, other_socket | {"spark.accel.daemon.python": str(python)}),
+        pytest.raises(PythonException) as failure,
+    ):
         spark.sql("select x'00' as content").select(predict("content", "small")).collect()
 
     assert f"DaemonError: the daemon can't be started with Python '{python}'" in str(failure.value)
@@ -108,9 +106,11 @@ def test_a_daemon_that_cannot_start_fails_the_job_with_its_last_lines(spark: Spa
     assert "no module named spark_accel in this python" in str(failure.value)
 
 
-@pytest.mark.usefixtures("other_node")
-def test_where_no_daemon_may_be_started_the_job_says_so(spark: SparkSession) -> None:
-    spark.conf.set("spark.accel.daemon.start", "false")
+def test_where_no_daemon_may_be_started_the_job_says_so(spark: SparkSession, other_socket: dict[str, str]) -> None:
+    said = r"DaemonError: no daemon answers at .*daemon.start is false"
 
-    with pytest.raises(PythonException, match=r"DaemonError: no daemon answers at .*daemon.start is false"):
+    with (
+        setting(spark, other_socket | {"spark.accel.daemon.start": "false"}),
+        pytest.raises(PythonException, match=said),
+    ):
         spark.sql("select x'00' as content").select(predict("content", "small")).collect()

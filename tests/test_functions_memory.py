@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pyspark.sql import Row, SparkSession
 from pyspark.sql.functions import broadcast, col
-from spark_sessions import Node, write_network
+from spark_sessions import Node, setting, write_network
 
 from spark_accel.functions import predict
 
@@ -49,19 +49,18 @@ def test_memory_is_flat_over_20000_rows(spark: SparkSession, node: Node, tiny: s
     rows = spark.range(0, ROWS, 1, 2).join(broadcast(images), col("id") % 8 == col("n"))
     images.select(predict("content", tiny)).collect()  # daemon and workers are up, the network is loaded
     classified = rows.select("n", predict("content", tiny, top=1).alias("p")).groupBy("n", "p").count()
-    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 500)
     found: list[Row] = []
     job = threading.Thread(target=lambda: found.extend(classified.collect()))
     samples = []
 
-    job.start()
-    while job.is_alive():
-        job.join(0.05)
-        try:
-            samples.append(memory(node))
-        except psutil.NoSuchProcess:
-            continue  # a process ended while it was asked, or the daemon has not begun
-    spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
+    with setting(spark, {"spark.sql.execution.arrow.maxRecordsPerBatch": "500"}):
+        job.start()
+        while job.is_alive():
+            job.join(0.05)
+            try:
+                samples.append(memory(node))
+            except psutil.NoSuchProcess:
+                continue  # a process ended while it was asked
 
     quarter = len(samples) // 4
     assert sorted((row.n, row["count"]) for row in found) == [(number, ROWS // 8) for number in range(8)]

@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from pyspark.sql import SparkSession
-from spark_sessions import Node
+from spark_sessions import Node, make_node
 
 from spark_accel.errors import ModelError
 from spark_accel.functions import predict
@@ -172,6 +173,20 @@ def test_an_unknown_model_is_named_with_the_nearest(model: ResNet50) -> None:
     assert model
     with pytest.raises(ModelError, match=r"'smaal'.*'small'"):
         ResNet50(weights="smaal")
+
+
+def test_imagenet_weights_that_cannot_be_fetched_are_an_error_with_three_ways_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = make_node(tmp_path)
+    nowhere = {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path / "keras")}
+    for name, text in (node.environment | nowhere).items():
+        monkeypatch.setenv(name, text)
+
+    with pytest.raises(ModelError, match=r"resnet50.*\(1\) run .*\(2\) .*\(3\) "):
+        ResNet50(weights="imagenet")
+
+    node.stop()
 
 
 @pytest.mark.parametrize(("verbose", "shown"), [(0, False), (1, True), ("auto", False)])

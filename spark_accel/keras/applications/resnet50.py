@@ -110,11 +110,8 @@ def decode_predictions(
 
 def _open(weights: str) -> tuple[Client, NetworkFacts]:
     configuration = settings.from_environment()
-    name = imagenet.NAME if weights == "imagenet" else weights
-    if name == imagenet.NAME:
-        imagenet.provide(configuration)
     node = client.shared(configuration)
-    return node, node.network(name)
+    return node, imagenet.network(node, configuration, imagenet.NAME if weights == "imagenet" else weights)
 
 
 def _batches(x: npt.ArrayLike | Iterable[Batch], batch_size: int) -> tuple[Iterator[npt.ArrayLike], int | None]:
