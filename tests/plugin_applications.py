@@ -107,7 +107,7 @@ def cluster(conf: Conf) -> dict[str, Any]:
     facts["classified"] = classify(photographs(spark, 8))
     tasks = {one["id"]: one["completedTasks"] for one in get(spark, f"/api/v1/applications/{application}/executors")}
     facts["executors with tasks"] = sorted(name for name, done in tasks.items() if done)
-    facts["daemons"] = _daemons()
+    facts["daemons"] = _daemons(conf["spark.accel.daemon.socket"])
     eventually(lambda: metrics(spark)["images"] >= facts["classified"], what="the metrics follow")
     facts["metrics"] = metrics(spark)
 
@@ -139,11 +139,10 @@ def _executor(application: str, number: str) -> psutil.Process:
     return found[0]
 
 
-def _daemons() -> int:
-    """How many node daemons the tests have running."""
-    marker = os.environ["TESTS_OF_SPARK_ACCEL"]
+def _daemons(socket: str) -> int:
+    """How many node daemons run for a socket."""
     own = (one for one in psutil.process_iter() if _line(one).endswith("-m spark_accel daemon"))
-    return sum(one.environ().get("TESTS_OF_SPARK_ACCEL") == marker for one in own)
+    return sum(one.environ().get("SPARK_ACCEL_DAEMON_SOCKET") == socket for one in own)
 
 
 def _line(process: psutil.Process) -> str:

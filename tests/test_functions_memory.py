@@ -39,7 +39,8 @@ def noisy_jpegs(count: int) -> list[bytes]:
 
 def memory(node: Node) -> int:
     """Bytes of all Python workers, of the daemon and its device workers."""
-    found = [one for one in psutil.Process().children(recursive=True) if "pyspark.daemon" in " ".join(one.cmdline())]
+    family = (one for one in psutil.Process().children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE)
+    found = [one for one in family if "pyspark.daemon" in " ".join(one.cmdline())]
     daemon = node.daemon()
     return sum(one.memory_info().rss for one in (*found, daemon, *daemon.children(recursive=True)))
 
