@@ -47,11 +47,13 @@ def _resnet50_or_less(repository: Path) -> str:
 def _imported(file: Path, images: Path, repository: Path) -> str:
     if not file.is_file():
         raise ModelError(f"there is no file {file}")
-    if (repository / file.stem).exists():
-        print(f"{file.name} was imported before; `spark-accel model remove {file.stem}` makes the next demo do it anew")
+    name = f"demo-{file.stem}"  # a name of its own: resnet50.onnx must not become what `resnet50` means
+    if (repository / name).exists():
+        print(f"{file.name} was imported before; `spark-accel model remove {name}` makes the next demo do it anew")
     else:
-        importer.import_model(file, file.stem, repository, calibration=images, progress=True)
-    return file.stem
+        importer.import_model(file, name, repository, calibration=images, progress=True)
+        print(f"for names instead of numbers of classes: `spark-accel model import {file} --labels FILE`")
+    return name
 
 
 def main() -> None:
