@@ -25,9 +25,9 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: setup ## classify photographs: make demo [IMAGES=dir] [MODEL=name-or-file]
+demo: setup ## classify photographs: make demo [IMAGES=dir] [MODEL=name-or-file] [LABELS=file]
 	PYSPARK_PYTHON=$(CURDIR)/$(BIN)/python $(BIN)/python examples/demo.py \
-	  $(if $(IMAGES),--images '$(IMAGES)') $(if $(MODEL),--model '$(MODEL)')
+	  $(if $(IMAGES),--images '$(IMAGES)') $(if $(MODEL),--model '$(MODEL)') $(if $(LABELS),--labels '$(LABELS)')
 
 test: test-python test-scala ## all tests; TESTS=tests/test_x.py for some of the Python ones
 

@@ -8,7 +8,7 @@ from classify_photographs import classify
 from pyspark.sql import SparkSession
 
 import spark_accel
-from spark_accel import imagenet, model_store, settings
+from spark_accel import endpoint, imagenet, model_store, settings
 from spark_accel.errors import AccelError, ModelError
 from spark_accel.networks import importer
 
@@ -16,12 +16,12 @@ PHOTOGRAPHS = Path(spark_accel.__file__).parent / "photographs"
 NETWORK_FILES = (".onnx", ".keras", ".h5")
 
 
-def choose(model: str | None, images: Path, repository: Path) -> str:
+def choose(model: str | None, images: Path, labels: Path | None, repository: Path) -> str:
     """The name of a model that is in the repository, after what had to be fetched or imported for that."""
     if model is None:
         return _resnet50_or_less(repository)
     if Path(model).suffix in NETWORK_FILES:
-        return _imported(Path(model), images, repository)
+        return _imported(Path(model), images, labels, repository)
     if model == imagenet.NAME:
         importer.ensure_resnet50(repository)
     return model_store.facts(repository, model).name
@@ -44,15 +44,14 @@ def _resnet50_or_less(repository: Path) -> str:
     return imagenet.NAME
 
 
-def _imported(file: Path, images: Path, repository: Path) -> str:
+def _imported(file: Path, images: Path, labels: Path | None, repository: Path) -> str:
     if not file.is_file():
         raise ModelError(f"there is no file {file}")
     name = f"demo-{file.stem}"  # a name of its own: resnet50.onnx must not become what `resnet50` means
     if (repository / name).exists():
         print(f"{file.name} was imported before; `spark-accel model remove {name}` makes the next demo do it anew")
     else:
-        importer.import_model(file, name, repository, calibration=images, progress=True)
-        print(f"for names instead of numbers of classes: `spark-accel model import {file} --labels FILE`")
+        importer.import_model(file, name, repository, calibration=images, labels=labels, progress=True)
     return name
 
 
@@ -61,11 +60,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Classifies photographs in Spark's local mode.")
     parser.add_argument("--images", type=Path, default=PHOTOGRAPHS, help="their folder (default: eight of the package)")
     parser.add_argument("--model", help="a model of the repository, or an .onnx file (default: resnet50)")
+    parser.add_argument(
+        "--labels", type=Path, help="names of the classes of an .onnx file; as `model import` takes them"
+    )
     arguments = parser.parse_args()
     if not arguments.images.is_dir():
         sys.exit(f"there is no folder {arguments.images}")
     try:
-        model = choose(arguments.model, arguments.images, settings.from_environment().repository)
+        chosen = settings.from_environment()
+        endpoint.prepare(chosen.daemon_socket)  # what is wrong with it is said here rather than by each task
+        model = choose(arguments.model, arguments.images, arguments.labels, chosen.repository)
         builder = SparkSession.builder.appName("spark-accel demo").master("local[*]")
         builder = builder.config("spark.log.level", "ERROR").config("spark.ui.showConsoleProgress", "false")
         session = spark_accel.configure(builder).getOrCreate()

@@ -54,7 +54,7 @@ def prepare(path: Path) -> None:
     if facts.st_uid != os.geteuid():
         raise _unusable(path, f"its folder belongs to user {facts.st_uid} and not to you ({os.geteuid()})")
     if facts.st_mode & 0o077:
-        raise _unusable(path, f"its folder has mode {stat.S_IMODE(facts.st_mode):04o} and must have 0700")
+        raise _unusable(path, f"its folder has mode {stat.S_IMODE(facts.st_mode):04o} and must have 0700 (chmod 700)")
 
 
 def answers(path: Path) -> bool:

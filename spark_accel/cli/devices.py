@@ -39,4 +39,6 @@ def _print(facts: "Sequence[DeviceFacts]", selected: "Sequence[DeviceFacts]") ->
         units = str(one.compute_units or "")
         memory = f"{one.memory_bytes / 2**30:.1f} GiB" if one.memory_bytes else ""
         table.add_row("yes" if one in selected else "", one.id, one.kind, one.platform, one.name, units, memory)
-    Console().print(table)
+    # Names are what spark.accel.device is chosen by: no terminal, no reason to cut them.
+    console = Console()
+    (console if console.is_terminal else Console(width=200)).print(table)

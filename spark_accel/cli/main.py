@@ -24,7 +24,7 @@ class _Application(typer.Typer):
 
 
 app = _Application(
-    help="ResNet50 inference and MLlib training on the accelerator of a Spark node.",
+    help="ResNet50 inference on the accelerator of a Spark node: its daemon, devices and models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
