@@ -5,6 +5,7 @@ the rows of its partition is `partition.py`'s.
 """
 
 from collections.abc import Callable, Iterator
+from numbers import Integral
 from typing import Any, cast
 
 import pandas as pd
@@ -52,14 +53,14 @@ def device() -> Column:
 
 
 def _predict(name: str, column: Column | str, model: str, top: int) -> Column:
-    if not isinstance(top, int) or top < 1:
+    if isinstance(top, bool) or not isinstance(top, Integral) or top < 1:
         raise ValueError(f"top is {top!r}: expected a whole number of classes, 1 or more")
     if not isinstance(model, str):
         raise TypeError(f"model is {model!r}: expected the name of a model in the repository")
     configuration = _configuration(SparkSession.active())
 
     def run(arrays: Iterator[pa.Array]) -> Iterator[pa.Array]:
-        return partition.classify(arrays, configuration, model, top, strict=name == "predict")
+        return partition.classify(arrays, configuration, model, int(top), strict=name == "predict")
 
     return _function(name, run, RESULT_TYPE)(column)
 

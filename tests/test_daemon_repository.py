@@ -300,6 +300,15 @@ def test_a_model_can_be_loaded_by_several_at_once(daemon: Daemon, model: Path) -
     assert daemon.states(model.name) == {"1": "READY"}
 
 
+def test_more_priority_levels_than_anyone_needs_are_refused(daemon: Daemon, model: Path) -> None:
+    config = json.dumps({"backend": "identity", "dynamicBatching": {"priorityLevels": 2**32 - 1}})
+
+    code, said = load_refused(daemon, model.name, config=text(config))
+
+    assert code == "INVALID_ARGUMENT"
+    assert "'priority_levels' must be at most 1024" in said
+
+
 def test_a_load_request_can_bring_the_whole_configuration(daemon: Daemon, model: Path) -> None:
     daemon.load(model.name)
     config = {"backend": "identity", "maxBatchSize": 4}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from conftest import eventually
 from nodes import devices, end_daemon, gone, node, write_network
@@ -172,3 +173,20 @@ def test_a_daemon_that_can_not_be_brought_back_ends_the_job_with_the_reason(sett
     with pytest.raises(DaemonError, match=r"it ended with status 3[\s\S]*the disk is on fire"):
         stream.answers[0].result(timeout=60)
     stream.client.close()
+
+
+def test_a_worker_that_cannot_be_started_for_want_of_descriptors_is_started_later(
+    stream: Stream, settings: Settings
+) -> None:
+    daemon = psutil.Process(endpoint.daemon_pid(settings.daemon_socket))
+    (worker,) = devices(settings)
+    limit = daemon.rlimit(psutil.RLIMIT_NOFILE)
+    daemon.rlimit(psutil.RLIMIT_NOFILE, (3, limit[1]))
+
+    os.kill(worker.worker_pid, signal.SIGKILL)
+    eventually(lambda: gone(worker.worker_pid))
+    eventually(lambda: "could not be started" in endpoint.log_path(settings.daemon_socket).read_text())
+    daemon.rlimit(psutil.RLIMIT_NOFILE, limit)
+
+    stream.start(4)
+    assert stream.all_right()

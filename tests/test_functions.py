@@ -136,7 +136,7 @@ def test_a_frame_without_rows_gives_none(spark: SparkSession) -> None:
     assert spark.createDataFrame([], "content binary").select(predict("content", "small")).collect() == []
 
 
-@pytest.mark.parametrize("top", [0, -1, 2.5, "5"])
+@pytest.mark.parametrize("top", [0, -1, 2.5, "5", True])
 def test_a_top_that_is_no_number_of_classes_is_refused(spark: SparkSession, top: int) -> None:
     assert spark
     with pytest.raises(ValueError, match="top is"):

@@ -65,6 +65,7 @@ def test_an_unknown_environment_variable_is_refused_with_the_nearest_name() -> N
         ("daemon.idleTimeout", "soon", "a time such as"),
         ("memory.limit", "-1", "a size such as"),
         ("repository", "", "a path"),
+        ("repository", "models", "an absolute path"),
     ],
 )
 def test_a_value_that_cannot_be_read_is_named_with_its_key(key: str, value: str, remedy: str) -> None:
@@ -97,6 +98,15 @@ def test_an_override_by_the_command_line_wins() -> None:
     base = settings.from_environment({"SPARK_ACCEL_DEVICE": "gpu"})
 
     assert settings.override(base, device="cpu", repository=None).device == "cpu"
+
+
+def test_a_path_on_the_command_line_is_meant_from_the_working_folder() -> None:
+    base = settings.from_environment({})
+
+    found = settings.override(base, repository="models")
+
+    assert found.repository == Path.cwd() / "models"
+    assert settings.from_environment(found.environment()).repository == found.repository
 
 
 def test_importing_the_package_imports_neither_tensorflow_nor_pyopencl() -> None:

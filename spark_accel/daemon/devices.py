@@ -76,10 +76,13 @@ def discover_in_subprocess(timeout: float = 60.0) -> tuple[DeviceFacts, ...]:
     """`discover`, in a process of its own; if that crashes or takes more than `timeout` seconds, a warning and the
     reference alone."""
     command = [sys.executable, "-m", "spark_accel.daemon.devices"]
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired:
-        return _no_devices(f"a driver hangs (no answer in {timeout:g} s)", b"")
+    for _ in range(2):  # a second time if it was killed, which for want of memory any process may be
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
+        except subprocess.TimeoutExpired:
+            return _no_devices(f"a driver hangs (no answer in {timeout:g} s)", b"")
+        if done.returncode >= 0:
+            break
     if done.returncode:
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
         return _no_devices(f"a driver crashes ({how})", done.stderr)

@@ -20,6 +20,7 @@ from spark_accel.networks import plan
 FILE_NAME = "config.pbtxt"
 _MAX_CONFIG_BYTES = 2**20
 _MAX_LABEL_BYTES = 2**24
+_MAX_PRIORITY_LEVELS = 1024  # each has a queue of its own
 # Parts of Triton's schema that this daemon does not do. To ignore them would be to compute something else.
 _UNSUPPORTED = (
     "ensemble_scheduling",
@@ -112,6 +113,11 @@ def check(config: ModelConfig, folder: Path) -> None:
         raise ModelLoadError(f"Unsupported: decoupled answers and response cache, asked for by model '{config.name}'")
     if config.max_batch_size < 0:
         raise _invalid(f"'max_batch_size' must be non-negative for model '{config.name}', got {config.max_batch_size}")
+    if config.dynamic_batching.priority_levels > _MAX_PRIORITY_LEVELS:
+        levels = config.dynamic_batching.priority_levels
+        raise _invalid(
+            f"'priority_levels' must be at most {_MAX_PRIORITY_LEVELS} for model '{config.name}', got {levels}"
+        )
     for kind, tensors in (("input", config.input), ("output", config.output)):
         for name, count in Counter(tensor.name for tensor in tensors).items():
             if count > 1 or not name:

@@ -39,6 +39,7 @@ class Worker:
         self._up = asyncio.Event()  # the process can load models, or it is known why none can
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._no_start = ""  # why the last process could not even be started
         self._settled = False  # this process has loaded what the one before it had
         self._restarts = 0
         self.loaded: set[int] = set()  # the models that can run now
@@ -52,7 +53,7 @@ class Worker:
     @property
     def ending(self) -> str:
         """How the last process ended: `ended (signal 9, SIGKILL)`."""
-        return self._process.ending if self._process is not None else ""
+        return self._no_start or (self._process.ending if self._process is not None else "")
 
     def may_run(self, key: int) -> bool:
         """Whether the model can run here now, or after a restart that is under way."""
@@ -137,7 +138,12 @@ class Worker:
 
     async def _live(self) -> None:
         """One life of a process."""
-        self._process = await WorkerProcess.start(self.device.id, self._limits)
+        try:
+            self._process = await WorkerProcess.start(self.device.id, self._limits)
+        except OSError as error:  # no descriptors, no memory: may pass
+            self._no_start = f"could not be started ({error})"
+            return
+        self._no_start = ""
         if self._closing.is_set():
             self._process.close()
         bringing_up = asyncio.create_task(self._bring_up(self._process))

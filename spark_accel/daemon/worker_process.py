@@ -63,9 +63,9 @@ class WorkerProcess:
     @classmethod
     async def start(cls, device: str, limits: Limits) -> "WorkerProcess":
         """Starts the process for the device with this id."""
-        data, data_end = socket.socketpair()
-        control, control_end = socket.socketpair()
-        with data_end, control_end:
+        with contextlib.ExitStack() as failed:
+            data, data_end = map(failed.enter_context, socket.socketpair())
+            control, control_end = map(failed.enter_context, socket.socketpair())
             descriptors = (data_end.fileno(), control_end.fileno())
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -77,6 +77,9 @@ class WorkerProcess:
                 pass_fds=descriptors,
                 env=environment(os.environ),
             )
+            failed.pop_all()
+        data_end.close()
+        control_end.close()
         return cls(process, data, control, limits)
 
     @property
