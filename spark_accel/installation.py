@@ -3,6 +3,9 @@
 Making a model from a network's file is `networks/importer.py`'s, moving it to its place `networks/staging.py`'s.
 """
 
+import errno
+import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -18,8 +21,24 @@ from spark_accel.networks import plan, staging
 
 # An archive's own figures are not to be believed: bounds on what is unpacked.
 _MAX_BYTES = 8 * 2**30
-_MAX_FILES = 10_000
+_MAX_ENTRIES = 10_000  # files and folders
+_MAX_DEPTH = 32
 _CHUNK = 2**20
+
+# What the standard library raises for broken, encrypted or unsupported archives, besides OSError.
+_BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    RuntimeError,  # encrypted; as NotImplementedError an unknown compression
+    ValueError,
+    LookupError,
+    ArithmeticError,
+)
+_REPOSITORY_FAULTS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
 
 def install(source: Path, repository: Path) -> str:
@@ -27,45 +46,78 @@ def install(source: Path, repository: Path) -> str:
 
     The model is what its config.pbtxt names. Raises ModelError; the repository is then as it was.
     """
+    with staging.staging(repository) as stage:
+        unpacked = stage / "unpacked"
+        unpacked.mkdir()
+        _unpack(source, unpacked)
+        folder = _model_root(unpacked, source)
+        name = _checked(folder, source)
+        if name in model_folder.names(repository):
+            raise ModelError(f"model '{name}' is in {repository} already; remove it first")
+        folder.rename(repository / name)
+        return name
+
+
+def _unpack(source: Path, folder: Path) -> None:
+    """Copies the files of a folder or archive into `folder`; raises ModelError, naming the source, if it is at fault.
+
+    Raises OSError if it is the repository that can't be written.
+    """
+    entries = written = 0
+    folders: set[PurePosixPath] = set()
     try:
-        with staging.staging(repository) as stage:
-            unpacked = stage / "unpacked"
-            unpacked.mkdir()
-            for name, content in _files(source):
-                _write(unpacked, name, content)
-            folder = _model_root(unpacked, source)
-            name = _checked(folder, source)
-            if name in model_folder.names(repository):
-                raise ModelError(f"model '{name}' is in {repository} already; remove it first")
-            folder.rename(repository / name)
-            return name
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise ModelError(f"{source} can't be installed: {error}") from error
+        for name, content in _files(source):
+            entries += 1
+            relative = None if content is None else _relative(name)
+            if relative is not None:
+                folders.update(relative.parents)
+            if entries + len(folders) > _MAX_ENTRIES:
+                raise ModelError(f"{source}: more than {_MAX_ENTRIES} files and folders are no model")
+            if relative is None or content is None:
+                continue
+            with _create(folder / relative, name) as file:
+                for piece in content:
+                    written += len(piece)
+                    if written > _MAX_BYTES:
+                        raise ModelError(f"{source}: more than {_MAX_BYTES} bytes are no model")
+                    file.write(piece)
+    except _BROKEN as error:
+        raise ModelError(f"{source} can't be installed: {error or type(error).__name__}") from error
+    except OSError as error:
+        if error.errno in _REPOSITORY_FAULTS:
+            raise
+        raise ModelError(f"{source} can't be installed: {error.strerror or error}") from error
 
 
-def _files(source: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """The files of a folder or archive: relative name, content in pieces. Links and devices are refused."""
+def _files(source: Path) -> Iterator[tuple[str, Iterator[bytes] | None]]:
+    """What a folder or archive holds: relative name, content in pieces, None for a folder. No links, no devices."""
     if source.is_dir():
         for path in sorted(source.rglob("*")):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise ModelError(f"{source}: '{path.relative_to(source)}' is neither a file nor a folder")
-            if path.is_file():
-                with path.open("rb") as file:
-                    yield path.relative_to(source).as_posix(), _pieces(file)
+            name = path.relative_to(source).as_posix()
+            if path.is_dir():
+                yield name, None
+                continue
+            with path.open("rb") as file:
+                yield name, _pieces(file)
+    elif not source.is_file():  # opening a pipe would wait forever
+        raise ModelError(f"{source} is no folder, .zip, .tar or .tar.gz")
     elif zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
             for entry in archive.infolist():
-                if not entry.is_dir():
-                    with archive.open(entry) as content:
-                        yield entry.filename, _pieces(content)
-    elif source.is_file() and tarfile.is_tarfile(source):
+                if entry.is_dir():
+                    yield entry.filename, None
+                    continue
+                with archive.open(entry) as content:
+                    yield entry.filename, _pieces(content)
+    elif tarfile.is_tarfile(source):
         with tarfile.open(source) as tape:
             for member in tape:
                 if not (member.isfile() or member.isdir()):
                     raise ModelError(f"{source}: '{member.name}' is neither a file nor a folder")
                 extracted = tape.extractfile(member)
-                if extracted is not None:
-                    yield member.name, _pieces(extracted)
+                yield member.name, None if extracted is None else _pieces(extracted)
     else:
         raise ModelError(f"{source} is no folder, .zip, .tar or .tar.gz")
 
@@ -74,21 +126,27 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
     return iter(lambda: file.read(_CHUNK), b"")
 
 
-def _write(folder: Path, name: str, content: Iterator[bytes]) -> None:
+def _relative(name: str) -> PurePosixPath:
+    """The name as a path; ValueError for one that is absolute, leads outside or is too deep."""
     relative = PurePosixPath(name)
     if relative.is_absolute() or ".." in relative.parts or "\\" in name or "\0" in name or not relative.parts:
-        raise ModelError(f"'{name}' would lie outside of the model's folder")
-    path = folder / relative
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    if sum(1 for _ in folder.rglob("*")) >= _MAX_FILES:
-        raise ModelError(f"more than {_MAX_FILES} files are no model")
-    with path.open("xb") as file:
-        for piece in content:
-            written += len(piece)
-            if written > _MAX_BYTES:
-                raise ModelError(f"more than {_MAX_BYTES} bytes are no model")
-            file.write(piece)
+        raise ValueError(f"'{name[:200]}' would lie outside of the model's folder")
+    if len(relative.parts) > _MAX_DEPTH:
+        raise ValueError(f"'{name[:200]}' lies more than {_MAX_DEPTH} folders deep, which is no model's")
+    return relative
+
+
+def _create(path: Path, name: str) -> IO[bytes]:
+    """A new file. A name that is there twice, as file and folder, or too long raises ValueError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise ValueError(f"'{name[:200]}' is there twice, or as a file and as a folder") from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ValueError(f"the name '{name[:40]}…' is too long") from error
 
 
 def _model_root(unpacked: Path, source: Path) -> Path:

@@ -1,6 +1,8 @@
 """The model repository as a folder: installing what was made elsewhere, listing, removing. Files are hostile."""
 
+import errno
 import io
+import os
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from plans import random_plan
+from safetensors.numpy import save_file
 
 from spark_accel import installation, model_store
 from spark_accel.errors import ModelError
@@ -107,6 +110,147 @@ def test_a_truncated_archive_is_refused(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         installation.install(archive, tmp_path / "repository")
     assert list((tmp_path / "repository").iterdir()) == []
+
+
+def _twice(path: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("tiny/config.pbtxt"))
+        archive.addfile(tarfile.TarInfo("tiny/config.pbtxt"))
+
+
+def _file_and_folder(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("tiny/1", "x")
+        archive.writestr("tiny/1/x", "x")
+
+
+def _folder_and_file(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("tiny/1/x", "x")
+        archive.writestr("tiny/1", "x")
+
+
+def _long_name(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("n" * 300, "x")
+
+
+def _deep(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/" * 1500 + "x", "x")
+
+
+def _patched_zip(path: Path, offset: int, value: int) -> None:
+    """One file's zip with a 16-bit field changed; offset as in the local header, in the central one 2 further."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", "x")
+    content = bytearray(path.read_bytes())
+    for start in (offset, content.index(b"PK\1\2") + offset + 2):
+        content[start : start + 2] = value.to_bytes(2, "little")
+    path.write_bytes(content)
+
+
+def _encrypted(path: Path) -> None:
+    _patched_zip(path, 6, 1)
+
+
+def _unknown_method(path: Path) -> None:
+    _patched_zip(path, 8, 77)
+
+
+def _broken_stream(path: Path, mode: str) -> None:
+    noise = np.random.default_rng(0).bytes(2**21)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=mode) as archive:  # type: ignore[call-overload]
+        member = tarfile.TarInfo("tiny/x")
+        member.size = len(noise)
+        archive.addfile(member, io.BytesIO(noise))
+    content = bytearray(packed.getvalue())
+    middle = len(content) // 2
+    content[middle : middle + 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+
+
+def _broken_bzip2(path: Path) -> None:
+    _broken_stream(path, "w:bz2")
+
+
+def _broken_lzma(path: Path) -> None:
+    _broken_stream(path, "w:xz")
+
+
+def _broken_gzip(path: Path) -> None:
+    _broken_stream(path, "w:gz")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (_twice, "'tiny/config.pbtxt' is there twice"),
+        (_file_and_folder, "as a file and as a folder"),
+        (_folder_and_file, "as a file and as a folder"),
+        (_long_name, "is too long"),
+        (_deep, "folders deep"),
+        (_encrypted, "encrypted"),
+        (_unknown_method, "compression"),
+        (_broken_gzip, ""),
+        (_broken_bzip2, ""),
+        (_broken_lzma, ""),
+    ],
+)
+def test_a_broken_archive_is_what_the_message_names(tmp_path: Path, make: Callable[[Path], None], reason: str) -> None:
+    archive = tmp_path / "broken"
+    make(archive)
+
+    with pytest.raises(ModelError, match=rf"(?s)^{archive}.*{reason}"):
+        installation.install(archive, tmp_path / "repository")
+    assert list((tmp_path / "repository").iterdir()) == []
+
+
+def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(ModelError, match="is no folder"):
+        installation.install(tmp_path / "pipe", tmp_path / "repository")
+
+
+def test_a_full_disk_is_the_repositorys_fault(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(installation, "_create", full)
+
+    with pytest.raises(ModelError, match=r"the model repository .* can't be written: No space left"):
+        installation.install(model, tmp_path / "repository")
+
+
+def test_the_folders_of_an_archive_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "_MAX_ENTRIES", 100)
+    archive = tmp_path / "folders.tar"
+    with tarfile.open(archive, "w") as tape:
+        for _ in range(101):
+            member = tarfile.TarInfo("tiny")
+            member.type = tarfile.DIRTYPE
+            tape.addfile(member)
+
+    with pytest.raises(ModelError, match="more than 100 files and folders"):
+        installation.install(archive, tmp_path / "repository")
+
+
+def test_the_bytes_of_all_files_count(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [file.stat().st_size for file in model.rglob("*") if file.is_file()]
+    monkeypatch.setattr(installation, "_MAX_BYTES", sum(sizes) - 1)
+
+    with pytest.raises(ModelError, match="bytes are no model"):
+        installation.install(_zip(model), tmp_path / "repository")
+
+
+def test_a_height_that_is_no_number_is_refused(model: Path, tmp_path: Path) -> None:
+    facts = {"plan": '{"height": Infinity, "width": 8, "layers": []}'}
+    save_file({"0.x": np.zeros(1, np.int8)}, model / "1" / plan.FILE_NAME, metadata=facts)
+
+    with pytest.raises(ModelError, match="is not a usable network: OverflowError"):
+        installation.install(model, tmp_path / "repository")
 
 
 def test_a_removed_model_is_gone(model: Path, tmp_path: Path) -> None:

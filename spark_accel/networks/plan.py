@@ -158,7 +158,16 @@ def load(folder: Path) -> Plan:
         layers = tuple(_layer(index, row, tensors) for index, row in enumerate(rows))
         plan = Plan(int(facts["height"]), int(facts["width"]), layers)
         validate(plan)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (
+        OSError,
+        SafetensorError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise ModelError(f"{path} is not a usable network: {type(error).__name__}: {error}") from error
     return plan
 
