@@ -58,10 +58,10 @@ object Settings {
       case "choice"   => Option.unless(choices.contains(text))("one of " + choices.mkString(", "))
       case "duration" => Option.unless(Duration.matches(text.trim))("a time such as 500ms, 60s or 10min")
       case "bytes"    => Option.unless(Bytes.matches(text.trim.toLowerCase(Locale.ROOT)))("a size such as 512m or 4g")
-      case "path" =>
+      case "path"     =>
         val absolute = text.startsWith("/") || text == "~" || text.startsWith("~/")
         Option.unless(absolute)("an absolute path")
-      case "string"   => None
+      case "string" => None
     }
   }
 
