@@ -269,10 +269,18 @@ def _facts(connection: Connection, name: str) -> NetworkFacts:
         width=width,
         max_batch=max(1, config.max_batch_size),
         classes=classes,
-        resize=int(resize or min(height, width)),
+        resize=_resize(name, resize, max(height, width)),
         ids=tuple(found.ids) if named else tuple(map(str, range(classes))),
         labels=tuple(found.labels) if named else ("",) * classes,
     )
+
+
+def _resize(name: str, text: str, side: int) -> int:
+    if not text:
+        return side
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and int(text) >= side):
+        raise ModelError(f"model '{name}' has the parameter resize '{text[:20]}': expected pixels, {side} to 9999")
+    return int(text)
 
 
 _clients: dict[tuple[int, Path], Client] = {}

@@ -70,6 +70,16 @@ def test_a_broken_network_is_an_error_with_the_reason(client: Client, settings: 
         client.network("broken")
 
 
+@pytest.mark.parametrize("resize", ["1e9", "-40", "3", "9" * 5000])
+def test_a_resize_that_no_image_can_have_is_named(client: Client, settings: Settings, resize: str) -> None:
+    write_network(settings.repository, f"odd{len(resize)}{resize[:2]}")
+    config = settings.repository / f"odd{len(resize)}{resize[:2]}" / "config.pbtxt"
+    config.write_text(config.read_text().replace('"40"', f'"{resize}"'))
+
+    with pytest.raises(ModelError, match="has the parameter resize"):
+        client.network(config.parent.name)
+
+
 def test_a_model_that_is_no_network_is_refused(client: Client, settings: Settings) -> None:
     (settings.repository / "echo" / "1").mkdir(parents=True)
     (settings.repository / "echo" / "config.pbtxt").write_text('backend: "identity"')

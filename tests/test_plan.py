@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +104,13 @@ def test_a_hostile_plan_is_refused(folder: Path, change: Callable[[dict, dict], 
 
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"network\.safetensors is not a usable network"):
+        plan.load(tmp_path)
+
+
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / plan.FILE_NAME)
+
+    with pytest.raises(ModelError, match="it is no file"):
         plan.load(tmp_path)
 
 

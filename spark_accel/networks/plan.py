@@ -151,6 +151,8 @@ def load(folder: Path) -> Plan:
     """Reads and validates `network.safetensors`; raises ModelError, naming the file, for what is no plan."""
     path = folder / FILE_NAME
     try:
+        if not path.is_file():  # opening a FIFO would wait for ever
+            raise OSError("it is no file")
         with safe_open(path, framework="numpy") as file:
             facts = json.loads(file.metadata()["plan"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
