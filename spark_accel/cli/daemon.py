@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> None:
         """Run the node daemon, which drives this node's devices for all executors and tasks of the user."""
-        chosen = _settings(socket, repository, device)
+        chosen = chosen_settings(socket, repository, device)
         if background:
             from spark_accel import launch  # noqa: PLC0415 - each command loads only what it needs
 
@@ -52,14 +52,15 @@ def register(app: typer.Typer) -> None:
         """Print what the running daemon drives, serves and holds; ends with status 1 if none answers."""
         from spark_accel import daemon_status  # noqa: PLC0415
 
-        facts = daemon_status.collect(_settings(socket, repository, device))
+        facts = daemon_status.collect(chosen_settings(socket, repository, device))
         if as_json:
             print(json.dumps(facts))
         else:
             _print(facts)
 
 
-def _settings(socket: str | None, repository: str | None, device: str | None) -> Settings:
+def chosen_settings(socket: str | None, repository: str | None, device: str | None) -> Settings:
+    """The environment's settings, with what the three options give."""
     given = {"daemon_socket": socket, "repository": repository, "device": device}
     return settings.override(settings.from_environment(), **given)
 

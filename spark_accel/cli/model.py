@@ -10,10 +10,8 @@ from typing import Annotated
 
 import typer
 
-from spark_accel import settings
-from spark_accel.cli.daemon import Device, Repository, Socket
+from spark_accel.cli.daemon import Device, Repository, Socket, chosen_settings
 from spark_accel.errors import ModelError
-from spark_accel.settings import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model of the repository.")]
@@ -58,7 +56,7 @@ def _import(
     """Quantise a ResNet to int8 and put it into the model repository, as the next version of NAME."""
     from spark_accel.networks import importer  # noqa: PLC0415 - each command loads only what it needs
 
-    chosen = _settings(socket, repository, device)
+    chosen = chosen_settings(socket, repository, device)
     if (file is None) == (keras is None):
         raise ModelError("give either a network's FILE or --keras NAME: `spark-accel model import --help`")
     folder = importer.import_model(
@@ -84,7 +82,7 @@ def _install(
     """Put a model that was quantised elsewhere into the repository, after checking all of it."""
     from spark_accel import installation  # noqa: PLC0415
 
-    chosen = _settings(socket, repository, device)
+    chosen = chosen_settings(socket, repository, device)
     print(f"model '{installation.install(source, chosen.repository)}' is in {chosen.repository}")
 
 
@@ -92,7 +90,7 @@ def _list(socket: Socket = None, repository: Repository = None, device: Device =
     """Print the models of the repository."""
     from spark_accel import model_store  # noqa: PLC0415
 
-    found = model_store.models(_settings(socket, repository, device).repository)
+    found = model_store.models(chosen_settings(socket, repository, device).repository)
     if as_json:
         print(json.dumps([asdict(model) for model in found]))
         return
@@ -119,7 +117,7 @@ def _show(
     """Print what is known of a model: classes, source, preprocessing, calibration, size."""
     from spark_accel import model_store  # noqa: PLC0415
 
-    model = model_store.facts(_settings(socket, repository, device).repository, name)
+    model = model_store.facts(chosen_settings(socket, repository, device).repository, name)
     if as_json:
         print(json.dumps(asdict(model)))
         return
@@ -133,12 +131,7 @@ def _remove(name: Name, socket: Socket = None, repository: Repository = None, de
     """Delete a model with all its versions, and unload it from the daemon if one runs."""
     from spark_accel import daemon_status, model_store  # noqa: PLC0415
 
-    chosen = _settings(socket, repository, device)
+    chosen = chosen_settings(socket, repository, device)
     model_store.remove(chosen.repository, name)
     unloaded = daemon_status.unload(chosen, name)
     print(f"model '{name}' is removed from {chosen.repository}{' and unloaded' if unloaded else ''}")
-
-
-def _settings(socket: str | None, repository: str | None, device: str | None) -> Settings:
-    given = {"daemon_socket": socket, "repository": repository, "device": device}
-    return settings.override(settings.from_environment(), **given)
