@@ -1,0 +1,145 @@
+"""The numpy reference of the estimators' kernels: their definition, in float64 whatever the data's own type."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spark_accel.estimators.rows import Rows, check_range, check_row_pointers, read, stride
+from spark_accel.estimators.sums import ClassSums, Float64, LloydSums, LogisticSums
+
+_BLOCK = 4096  # rows that are computed at once, so that memory stays small
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Some rows as a dense matrix `x` [n, features] with `labels` int32 [n] (None without) and `weights` [n]."""
+
+    x: Float64
+    labels: npt.NDArray[np.int32] | None
+    weights: Float64
+
+
+class ReferenceEngine:
+    """See Engine. Its data are blocks of at most 4096 rows."""
+
+    def load(self, rows: Rows, resident: bool) -> "ReferenceData":
+        """See Engine."""
+        rows.check_sizes()
+        data = ReferenceData(rows)
+        return ReferenceData(rows, list(data)) if resident else data
+
+    def resident_bytes(self, data: "ReferenceData") -> int:
+        """See Engine."""
+        return sum(block.x.nbytes + block.weights.nbytes for block in data.blocks or ())
+
+    def lloyd(self, data: "ReferenceData", centres: Float64) -> LloydSums:
+        """See Engine."""
+        sums, weight_sums, cost = np.zeros_like(centres), np.zeros(len(centres)), 0.0
+        for block in data:
+            nearest, squared = _nearest(block.x, centres)
+            np.add.at(sums, nearest, block.x * block.weights[:, None])
+            np.add.at(weight_sums, nearest, block.weights)
+            cost += float(block.weights @ squared)
+        return LloydSums(sums, weight_sums, cost)
+
+    def costs(self, data: "ReferenceData", centres: Float64, previous: Float64 | None) -> Float64:
+        """See Engine."""
+        found = np.concatenate([_nearest(block.x, centres)[1] for block in data])
+        return found if previous is None else np.minimum(found, previous)
+
+    def binomial(self, data: "ReferenceData", coefficients: Float64, intercept: float) -> LogisticSums:
+        """See Engine. The loss of a row is log(1 + exp(margin)) - label x margin."""
+        loss, gradient, multiplier_sum = 0.0, np.zeros_like(coefficients), 0.0
+        for block in data:
+            label = _labels(block, 2)
+            margin = block.x @ coefficients + intercept
+            loss += float(block.weights @ (np.logaddexp(0.0, margin) - label * margin))
+            multiplier = block.weights * (_sigmoid(margin) - label)
+            gradient += multiplier @ block.x
+            multiplier_sum += float(multiplier.sum())
+        return LogisticSums(loss, gradient[None], np.array([multiplier_sum]))
+
+    def multinomial(self, data: "ReferenceData", coefficients: Float64, intercepts: Float64) -> LogisticSums:
+        """See Engine. The loss of a row is log(sum(exp(margins))) - margin of its label."""
+        loss, gradient, multiplier_sums = 0.0, np.zeros_like(coefficients), np.zeros(len(intercepts))
+        for block in data:
+            label = _labels(block, len(intercepts))
+            margins = block.x @ coefficients.T + intercepts
+            margins -= margins.max(axis=1, keepdims=True)
+            exponentials = np.exp(margins)
+            total = exponentials.sum(axis=1)
+            at = np.arange(len(label)), label
+            loss += float(block.weights @ (np.log(total) - margins[at]))
+            multipliers = exponentials / total[:, None]
+            multipliers[at] -= 1.0
+            multipliers *= block.weights[:, None]
+            gradient += multipliers.T @ block.x
+            multiplier_sums += multipliers.sum(axis=0)
+        return LogisticSums(loss, gradient, multiplier_sums)
+
+    def class_sums(self, data: "ReferenceData", classes: int, squares: bool) -> ClassSums:
+        """See Engine."""
+        weight_sums = np.zeros(classes)
+        sums = np.zeros((classes, data.rows.features))
+        square_sums = np.zeros_like(sums) if squares else None
+        for block in data:
+            label = _labels(block, classes)
+            weighted = block.x * block.weights[:, None]
+            np.add.at(weight_sums, label, block.weights)
+            np.add.at(sums, label, weighted)
+            if square_sums is not None:
+                np.add.at(square_sums, label, weighted * block.x)
+        return ClassSums(weight_sums, sums, square_sums)
+
+
+class ReferenceData:
+    """A partition as an iterable of blocks, kept (`blocks`) or read anew."""
+
+    def __init__(self, rows: Rows, blocks: list[Block] | None = None) -> None:
+        self.rows = rows
+        self.blocks = blocks
+
+    def __iter__(self):  # type: ignore[no-untyped-def]  # noqa: ANN204
+        """The blocks, in the order of the rows."""
+        if self.blocks is not None:
+            yield from self.blocks
+            return
+        for start in range(0, self.rows.rows, _BLOCK):
+            yield _block(self.rows, start, min(self.rows.rows, start + _BLOCK))
+
+
+def _block(rows: Rows, start: int, stop: int) -> Block:
+    labels = None if rows.labels is None else read(rows.labels, start, stop)
+    weights = np.ones(stop - start) if rows.weights is None else read(rows.weights, start, stop)
+    if rows.row_pointers is None or rows.indices is None:
+        width = stride(rows.features)
+        x = read(rows.values, start * width, stop * width).reshape(-1, width)[:, : rows.features]
+        return Block(x.astype(np.float64), labels, weights)
+    pointers = read(rows.row_pointers)
+    check_row_pointers(pointers, len(rows.values))
+    first, last = int(pointers[start]), int(pointers[stop])
+    indices = read(rows.indices, first, last)
+    check_range("indices", indices, rows.features)
+    x = np.zeros((stop - start, rows.features))
+    row = np.repeat(np.arange(stop - start), np.diff(pointers[start : stop + 1]))
+    np.add.at(x, (row, indices), read(rows.values, first, last).astype(np.float64))
+    return Block(x, labels, weights)
+
+
+def _nearest(x: Float64, centres: Float64) -> tuple[npt.NDArray[np.intp], Float64]:
+    """Index of the nearest centre and squared distance to it, by row."""
+    squared = np.stack([((x - centre) ** 2).sum(axis=1) for centre in centres], axis=1)
+    nearest = squared.argmin(axis=1)
+    return nearest, squared[np.arange(len(x)), nearest]
+
+
+def _labels(block: Block, classes: int) -> npt.NDArray[np.int32]:
+    if block.labels is None:
+        raise ValueError("this kernel needs labels")
+    check_range("labels", block.labels, classes)
+    return block.labels
+
+
+def _sigmoid(margin: Float64) -> Float64:
+    return np.exp(-np.logaddexp(0.0, -margin))

@@ -1,0 +1,73 @@
+"""What the kernels of the estimators answer: sums over the rows of one partition, all float64."""
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from spark_accel.estimators.rows import Rows
+
+Float64 = npt.NDArray[np.float64]
+Data = TypeVar("Data")
+
+
+@dataclass(frozen=True, eq=False)
+class LloydSums:
+    """One step of Lloyd's algorithm: by cluster, `sums` [k, features] of weight x row and `weight_sums` [k]; `cost`,
+    the sum of weight x squared distance to the nearest centre."""
+
+    sums: Float64
+    weight_sums: Float64
+    cost: float
+
+
+@dataclass(frozen=True, eq=False)
+class LogisticSums:
+    """Loss and gradient of a logistic regression: `loss`; `gradient` [sets, features]; `multiplier_sums` [sets], the
+    gradient by intercept. `sets` is 1 for a binomial one, else the number of classes."""
+
+    loss: float
+    gradient: Float64
+    multiplier_sums: Float64
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSums:
+    """By class: `weight_sums` [classes]; `sums` [classes, features] of weight x row; `square_sums` of weight x row
+    squared, None where they were not asked for."""
+
+    weight_sums: Float64
+    sums: Float64
+    square_sums: Float64 | None
+
+
+class Engine(Protocol[Data]):
+    """The kernels of the estimators on one device. `load` comes first, its answer is what the others take.
+
+    The same call gives the same bits each time, and whether the data is resident makes no difference.
+    """
+
+    def load(self, rows: Rows, resident: bool) -> Data:
+        """Checks `rows` and takes them to the device, or (not `resident`) reads them anew at each call.
+
+        Raises rows.DataError, and network.DeviceMemoryError where they don't fit.
+        """
+
+    def resident_bytes(self, data: Data) -> int:
+        """How much of the device's memory the data holds."""
+
+    def lloyd(self, data: Data, centres: Float64) -> LloydSums:
+        """`centres` [k, features]; ties go to the lower index; rows of weight 0 count nothing."""
+
+    def costs(self, data: Data, centres: Float64, previous: Float64 | None) -> Float64:
+        """[rows]: squared distance to the nearest of `centres` [k, features], or `previous` [rows] if that is less."""
+
+    def binomial(self, data: Data, coefficients: Float64, intercept: float) -> LogisticSums:
+        """`coefficients` [features]; labels are 0 and 1."""
+
+    def multinomial(self, data: Data, coefficients: Float64, intercepts: Float64) -> LogisticSums:
+        """`coefficients` [classes, features], `intercepts` [classes]; raises rows.DataError for a label beyond."""
+
+    def class_sums(self, data: Data, classes: int, squares: bool) -> ClassSums:
+        """Raises rows.DataError for a label beyond `classes`."""
