@@ -1,8 +1,12 @@
 """The built-in models of the estimators on a real daemon: answers, and requests that nobody should send."""
 
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -293,6 +297,22 @@ def test_the_backend_is_for_the_built_in_models_only(daemon: Daemon) -> None:
     code, text = daemon.refusal("RepositoryModelLoad", model_name="mine")
 
     assert (code, "backend 'estimator' is for the built-in models (kmeans_lloyd," in text) == ("INVALID_ARGUMENT", True)
+
+
+def test_the_example_of_the_documentation_runs(daemon: Daemon) -> None:
+    page = Path(__file__).parents[1] / "docs" / "estimator-kernels.md"
+    (example,) = re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    usual = 'f"unix:/tmp/spark-accel-{os.getuid()}/daemon.sock"'
+    assert usual in example
+
+    done = subprocess.run(
+        [sys.executable, "-c", example.replace(usual, repr(daemon.url))], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    *centres, cost = done.stdout.splitlines()
+    assert len(centres) == 3
+    assert float(cost.strip("[]")) > 0
 
 
 def status(daemon: Daemon, one: Call) -> str:

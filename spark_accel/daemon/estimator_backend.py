@@ -5,7 +5,8 @@ device `content_cache.py`'s, the arithmetic the engines'.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from grpc import StatusCode
@@ -28,8 +29,9 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
-class _Prepared(NamedTuple):
-    """A request whose inputs are read and checked."""
+@dataclass(eq=False)
+class _Prepared:
+    """A request whose inputs are checked, with what the engine made of its partition."""
 
     rows: Rows
     data: Any
@@ -90,12 +92,14 @@ class EstimatorBackend:
         return _Prepared(rows, data, computation)
 
     def _compute(self, prepared: _Prepared) -> Outputs:
+        engine = self._shared.engine
         try:
-            return prepared.computation(self._shared.engine, prepared.data)
+            return prepared.computation(engine, prepared.data)
         except DeviceMemoryError:  # some drivers notice only now; what is kept may be in the way
             self._shared.kept.clear()
-        rows, _, computation = prepared
-        return computation(self._shared.engine, self._shared.engine.load(rows, resident=False))
+            prepared.data = None
+        prepared.data = engine.load(prepared.rows, resident=False)
+        return prepared.computation(engine, prepared.data)
 
 
 def _refusal_or(step: Callable[[Argument], Result], argument: Argument) -> Result | RequestError:
