@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from partitions import pack
 
-from spark_accel.daemon import estimator_backend, memory_budget
+from spark_accel.daemon import devices, estimator_backend, memory_budget
 from spark_accel.daemon.backends import Outcome
 from spark_accel.daemon.batch_request import BatchRequest, Input, Place
 from spark_accel.daemon.content_cache import Content, ContentCache, Part
@@ -201,3 +201,12 @@ def test_the_reference_keeps_at_most_a_quarter_of_the_host_s_memory(
         limit.write_text(text)
         assert memory_budget.of_device(None) == expected
     assert 0 < everything < 2**50
+
+
+def test_a_device_in_the_host_s_memory_leaves_most_of_it_to_others() -> None:
+    device = devices.open_device("cpu-0")
+
+    budget = memory_budget.of_device(device)
+
+    assert 0 < budget <= device.global_mem_size // 2
+    assert budget <= memory_budget.of_device(None)

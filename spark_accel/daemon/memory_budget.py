@@ -1,7 +1,8 @@
 """How much of a device's memory the copies of partitions may take that a worker keeps (`content_cache.py`).
 
-Three quarters of a memory of the device's own: networks need the rest. A quarter where the device computes in the
-host's memory: there each copy stands beside the region that it was made of, and everybody else's data.
+Three quarters of a memory of the device's own: networks need the rest. Where the device computes in the host's memory,
+half of what its driver gives at all and at most a quarter of the host's: there each copy stands beside the region that
+it was made of, and everybody else's data.
 """
 
 import os
@@ -19,7 +20,7 @@ def of_device(device: "cl.Device | None") -> int:
     if device is None:
         return _host_bytes() // 4
     if device.host_unified_memory:
-        return min(device.global_mem_size, _host_bytes()) // 4
+        return min(device.global_mem_size // 2, _host_bytes() // 4)
     return device.global_mem_size // 4 * 3
 
 
