@@ -40,7 +40,7 @@ def facts(repository: Path, name: str) -> StoredModel:
     if name not in names and built_in is not None:
         return StoredModel(name, built_in.versions, built_in.config.backend, 0, 0, {"source": "built in"})
     if name not in names:
-        nearest = difflib.get_close_matches(name, names, n=1)
+        nearest = difflib.get_close_matches(name, [*names, *builtin_models.names()], n=1)
         hint = f"nearest: '{nearest[0]}'" if nearest else f"it has {', '.join(names) or 'no models'}"
         raise ModelError(f"model '{name}' is not in the repository {repository}; {hint}")
     size = sum(file.stat().st_size for file in (repository / name).rglob("*") if file.is_file())

@@ -284,6 +284,8 @@ def test_a_built_in_model_is_shown_and_not_listed_or_removed(tmp_path: Path) -> 
 
     assert (shown.versions, shown.backend, shown.parameters) == ((1,), "estimator", {"source": "built in"})
     assert model_store.models(tmp_path) == []
+    with pytest.raises(ModelError, match="nearest: 'kmeans_lloyd'"):
+        model_store.facts(tmp_path, "kmean_lloyd")
     with pytest.raises(ModelError, match=r"'kmeans_lloyd' is built in: the repository .* has nothing to remove"):
         model_store.remove(tmp_path, "kmeans_lloyd")
 
