@@ -31,8 +31,8 @@ class Properties:
     """What a tier may require and a device has; names as in the OpenCL specification.
 
     `opencl_c`: version of OpenCL C; `compiler`: whether source can be built; `floating_point`: capabilities of
-    single precision; `extensions`: of the device; `cpu_flags`: of the processor, as Linux names them, for devices that are
-    one; `target_attribute`: whether the compiler takes functions for other processors than it thinks there is.
+    single precision; `extensions`: of the device; `cpu_flags`: of the processor, as Linux names them, for devices that
+    are one; `target_attribute`: whether the compiler takes functions for other processors than it thinks there is.
     """
 
     opencl_c: tuple[int, int] = (1, 0)

@@ -37,7 +37,7 @@ def let_it_compile(device: "cl.Device") -> None:
     except cl.Error as error:
         if _REFUSED not in str(error):
             return
-        name = b"haswell\0" if _AVX2 <= cpu_flags() else b"x86-64\0"
+        name = b"haswell\0" if cpu_flags() >= _AVX2 else b"x86-64\0"
         for address in _addresses_of_the_name(device.int_ptr):
             ctypes.memmove(address, name, len(name))  # not longer than what was there
             _log.info("PoCL doesn't know this processor; it compiles for %s", name[:-1].decode())
