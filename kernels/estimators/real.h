@@ -22,6 +22,10 @@
 
 #if DOUBLE
 typedef double real;
+#define REAL4 double4
+#define REAL2 double2
+#define WHOLE4 long4
+#define WHOLE2 long2
 typedef long whole;  // an integer as wide as a real
 typedef JOIN(double, LANES) realv;
 typedef JOIN(long, LANES) wholev;
@@ -30,6 +34,12 @@ typedef JOIN(long, LANES) wholev;
 #define LIMIT 1e290  // what is larger has overflowed, or soon will: computed again with care
 #else
 typedef float real;
+#define REAL8 float8
+#define REAL4 float4
+#define REAL2 float2
+#define WHOLE8 int8
+#define WHOLE4 int4
+#define WHOLE2 int2
 typedef int whole;
 typedef JOIN(float, LANES) realv;
 typedef JOIN(int, LANES) wholev;
@@ -41,6 +51,7 @@ typedef JOIN(double, LANES) doublev;
 #define WIDEN(v) CONVERT(v, double)  // realv to doublev
 
 #define LOADV(p) (*(__global const realv *)(p))
+#define STOREV(p, value) (*(__global realv *)(p) = (value))
 #define LOADD(p) (*(__global const doublev *)(p))
 #define ADDD(p, value) (*(__global doublev *)(p) += (value))
 

@@ -1,70 +1,79 @@
 // Scores of rows: their products with several sets of coefficients (centres, classes), each plus a bias.
 //
-// Lanes are sets. Dense: a tile of ROWS rows times BLOCKS blocks of LANES sets stays in registers; coefficients are
+// Lanes are sets. Dense: a tile of ROWS rows times one or two blocks of LANES sets stays in registers; coefficients are
 // packed [block][feature][LANES], features filled up with zeros to a multiple of 4 (`steps` of them), and ROWS - 1
 // rows behind the last one may be read. Sparse: coefficients lie as [feature][block][LANES].
 // Sets beyond the last have a bias of -LIMIT and no coefficients.
+// Loops over tiles are single ones: compilers keep the arrays of nested ones in memory.
 
-HELPER void scores(
-    const int blocks, __global const real *x, long stride, int steps, __global const real *packed,
-    __global const real *bias, realv out[ROWS][BLOCKS])
+HELPER void scores_of_block(
+    __global const real *x, long stride, int steps, __global const real *packed, __global const real *bias,
+    realv sums[ROWS])
 {
-    realv sums[ROWS][BLOCKS];
     #pragma unroll
-    for (int b = 0; b < blocks; b++)
-        #pragma unroll
-        for (int r = 0; r < ROWS; r++)
-            sums[r][b] = LOADV(bias + b * LANES);
+    for (int r = 0; r < ROWS; r++)
+        sums[r] = LOADV(bias);
     for (int j = 0; j < steps; j += 4)
         #pragma unroll
         for (int i = 0; i < 4; i++) {
-            realv c[BLOCKS];
+            const realv c = LOADV(packed + (long)(j + i) * LANES);
             #pragma unroll
-            for (int b = 0; b < blocks; b++)
-                c[b] = LOADV(packed + ((long)b * steps + j + i) * LANES);
-            #pragma unroll
-            for (int r = 0; r < ROWS; r++) {
-                const realv value = (realv)(x[r * stride + j + i]);
-                #pragma unroll
-                for (int b = 0; b < blocks; b++)
-                    sums[r][b] = value * c[b] + sums[r][b];
-            }
+            for (int r = 0; r < ROWS; r++)
+                sums[r] = (realv)(x[r * stride + j + i]) * c + sums[r];
         }
-    #pragma unroll
-    for (int r = 0; r < ROWS; r++)
-        #pragma unroll
-        for (int b = 0; b < blocks; b++)
-            out[r][b] = sums[r][b];
 }
 
-// `blocks` blocks of one sparse row's scores; `width` is the number of all sets, filled up to LANES.
-HELPER void sparse_scores(
-    const int blocks, __global const real *values, __global const int *indices, long start, long stop,
-    __global const real *coefficients, long width, __global const real *bias, realv out[BLOCKS])
+HELPER void scores_of_two_blocks(
+    __global const real *x, long stride, int steps, __global const real *packed, __global const real *bias,
+    realv first[ROWS], realv second[ROWS])
 {
-    realv even[BLOCKS], odd[BLOCKS];
     #pragma unroll
-    for (int b = 0; b < blocks; b++) {
-        even[b] = LOADV(bias + b * LANES);
-        odd[b] = (realv)(0);
+    for (int r = 0; r < ROWS; r++) {
+        first[r] = LOADV(bias);
+        second[r] = LOADV(bias + LANES);
     }
-    long i = start;
-    for (; i + 2 <= stop; i += 2) {
-        __global const real *first = coefficients + indices[i] * width;
-        __global const real *second = coefficients + indices[i + 1] * width;
+    __global const real *packed_second = packed + (long)steps * LANES;
+    for (int j = 0; j < steps; j++) {
+        const realv c = LOADV(packed + (long)j * LANES);
+        const realv d = LOADV(packed_second + (long)j * LANES);
         #pragma unroll
-        for (int b = 0; b < blocks; b++) {
-            even[b] = (realv)(values[i]) * LOADV(first + b * LANES) + even[b];
-            odd[b] = (realv)(values[i + 1]) * LOADV(second + b * LANES) + odd[b];
+        for (int r = 0; r < ROWS; r++) {
+            const realv value = (realv)(x[r * stride + j]);
+            first[r] = value * c + first[r];
+            second[r] = value * d + second[r];
         }
     }
-    if (i < stop) {
-        __global const real *first = coefficients + indices[i] * width;
-        #pragma unroll
-        for (int b = 0; b < blocks; b++)
-            even[b] = (realv)(values[i]) * LOADV(first + b * LANES) + even[b];
+}
+
+// One sparse row's scores for one block. `width` is the number of all sets, filled up to LANES.
+HELPER realv sparse_scores_of_block(
+    __global const real *values, __global const int *indices, long start, long stop,
+    __global const real *coefficients, long width, __global const real *bias)
+{
+    realv even = LOADV(bias), odd = (realv)(0);
+    long i = start;
+    for (; i + 2 <= stop; i += 2) {
+        even = (realv)(values[i]) * LOADV(coefficients + indices[i] * width) + even;
+        odd = (realv)(values[i + 1]) * LOADV(coefficients + indices[i + 1] * width) + odd;
     }
+    if (i < stop)
+        even = (realv)(values[i]) * LOADV(coefficients + indices[i] * width) + even;
+    return even + odd;
+}
+
+// The same for four blocks.
+HELPER void sparse_scores_of_four_blocks(
+    __global const real *values, __global const int *indices, long start, long stop,
+    __global const real *coefficients, long width, __global const real *bias, realv sums[4])
+{
     #pragma unroll
-    for (int b = 0; b < blocks; b++)
-        out[b] = even[b] + odd[b];
+    for (int b = 0; b < 4; b++)
+        sums[b] = LOADV(bias + b * LANES);
+    for (long i = start; i < stop; i++) {
+        __global const real *c = coefficients + indices[i] * width;
+        const realv value = (realv)(values[i]);
+        #pragma unroll
+        for (int b = 0; b < 4; b++)
+            sums[b] = value * LOADV(c + b * LANES) + sums[b];
+    }
 }

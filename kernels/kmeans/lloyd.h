@@ -56,18 +56,30 @@ HELPER wholev lane_numbers(void)
 #endif
 }
 
+// The lower half of `score` and `set` takes what is better in the upper half, or as good with a lower number.
+#define KEEP_BETTER_HALF(REAL, WHOLE, score, set, half_score, half_set) \
+    const WHOLE JOIN(half_set, _is_better) = ((score).hi > (score).lo) \
+        | (((score).hi == (score).lo) & ((set).hi < (set).lo)); \
+    const REAL half_score = JOIN(half_set, _is_better) ? (score).hi : (score).lo; \
+    const WHOLE half_set = JOIN(half_set, _is_better) ? (set).hi : (set).lo;
+
 // The best set of all lanes, lower number first; -1 where its score is no sound number.
-HELPER int best_set(realv best, wholev sets)
+HELPER int best_set(realv scores, wholev sets)
 {
-    real score = best[0];
-    whole set = sets[0];
-    #pragma unroll
-    for (int i = 1; i < LANES; i++) {
-        const int better = best[i] > score || (best[i] == score && sets[i] < set);
-        score = better ? best[i] : score;
-        set = better ? sets[i] : set;
-    }
-    return sound(score) ? (int)set : -1;
+#if LANES == 16
+    KEEP_BETTER_HALF(REAL8, WHOLE8, scores, sets, scores8, sets8)
+    KEEP_BETTER_HALF(REAL4, WHOLE4, scores8, sets8, scores4, sets4)
+#elif LANES == 8
+    KEEP_BETTER_HALF(REAL4, WHOLE4, scores, sets, scores4, sets4)
+#else
+    const REAL4 scores4 = scores;
+    const WHOLE4 sets4 = sets;
+#endif
+    KEEP_BETTER_HALF(REAL2, WHOLE2, scores4, sets4, scores2, sets2)
+    const int second = scores2.y > scores2.x || (scores2.y == scores2.x && sets2.y < sets2.x);
+    if (!sound(second ? scores2.y : scores2.x))
+        return -1;
+    return (int)(second ? sets2.y : sets2.x);
 }
 
 HELPER void keep_best(realv score, whole block, realv *best, wholev *sets)
@@ -82,28 +94,28 @@ HELPER void nearest_of(
     __global const real *x, int stride, int steps, __global const real *packed, __global const real *bias, int blocks,
     int nearest[ROWS])
 {
-    realv best[ROWS];
+    realv best[ROWS], first[ROWS], second[ROWS];
     wholev sets[ROWS];
-    realv found[ROWS][BLOCKS];
     #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         best[r] = (realv)(-LIMIT);
         sets[r] = (wholev)(0);
     }
     int block = 0;
-    for (; block + BLOCKS <= blocks; block += BLOCKS) {
-        scores(BLOCKS, x, stride, steps, packed + (long)block * steps * LANES, bias + block * LANES, found);
+    for (; block + 2 <= blocks; block += 2) {
+        scores_of_two_blocks(
+            x, stride, steps, packed + (long)block * steps * LANES, bias + block * LANES, first, second);
         #pragma unroll
-        for (int r = 0; r < ROWS; r++)
-            #pragma unroll
-            for (int b = 0; b < BLOCKS; b++)
-                keep_best(found[r][b], block + b, &best[r], &sets[r]);
+        for (int r = 0; r < ROWS; r++) {
+            keep_best(first[r], block, &best[r], &sets[r]);
+            keep_best(second[r], block + 1, &best[r], &sets[r]);
+        }
     }
-    for (; block < blocks; block++) {
-        scores(1, x, stride, steps, packed + (long)block * steps * LANES, bias + block * LANES, found);
+    if (block < blocks) {
+        scores_of_block(x, stride, steps, packed + (long)block * steps * LANES, bias + block * LANES, first);
         #pragma unroll
         for (int r = 0; r < ROWS; r++)
-            keep_best(found[r][0], block, &best[r], &sets[r]);
+            keep_best(first[r], block, &best[r], &sets[r]);
     }
     #pragma unroll
     for (int r = 0; r < ROWS; r++)
@@ -116,21 +128,21 @@ HELPER int nearest_of_sparse(
 {
     realv best = (realv)(-LIMIT);
     wholev sets = (wholev)(0);
-    realv found[BLOCKS];
+    const int width = blocks * LANES;
     int block = 0;
-    for (; block + BLOCKS <= blocks; block += BLOCKS) {
-        sparse_scores(
-            BLOCKS, values, indices, start, stop, coefficients + block * LANES, blocks * LANES, bias + block * LANES,
-            found);
+    for (; block + 4 <= blocks; block += 4) {
+        realv found[4];
+        sparse_scores_of_four_blocks(
+            values, indices, start, stop, coefficients + block * LANES, width, bias + block * LANES, found);
         #pragma unroll
-        for (int b = 0; b < BLOCKS; b++)
+        for (int b = 0; b < 4; b++)
             keep_best(found[b], block + b, &best, &sets);
     }
-    for (; block < blocks; block++) {
-        sparse_scores(
-            1, values, indices, start, stop, coefficients + block * LANES, blocks * LANES, bias + block * LANES, found);
-        keep_best(found[0], block, &best, &sets);
-    }
+    for (; block < blocks; block++)
+        keep_best(
+            sparse_scores_of_block(
+                values, indices, start, stop, coefficients + block * LANES, width, bias + block * LANES),
+            block, &best, &sets);
     return best_set(best, sets);
 }
 

@@ -17,14 +17,14 @@ HELPER double softmax(__global real *margins, int width, int label, double weigh
     doublev sums = (doublev)(0.0);
     for (int c = 0; c < width; c += LANES) {
         const realv e = exponential(LOADV(margins + c) - top);
-        *(__global realv *)(margins + c) = e;
+        STOREV(margins + c, e);
         sums += WIDEN(e);
     }
     const double total = sum_lanes(sums);
     const double others = total - margins[label];
     const real scale = (real)(weight / total);
     for (int c = 0; c < width; c += LANES)
-        *(__global realv *)(margins + c) = LOADV(margins + c) * scale;
+        STOREV(margins + c, LOADV(margins + c) * scale);
     margins[label] = (real)(-weight * (others / total));
     return weight * (log_of(total) + loss_of_label);
 }
@@ -87,29 +87,26 @@ HELPER double compute_again_sparse(
     return loss;
 }
 
-HELPER void store_scores(const int blocks, realv found[ROWS][BLOCKS], __global real *to, int width)
-{
-    #pragma unroll
-    for (int r = 0; r < ROWS; r++)
-        #pragma unroll
-        for (int b = 0; b < blocks; b++)
-            *(__global realv *)(to + r * width + b * LANES) = found[r][b];
-}
-
 // All classes' margins of ROWS rows.
 HELPER void margins_of_tile(
     __global const real *x, int stride, int steps, __global const real *packed, __global const real *bias, int width,
     __global real *margins)
 {
-    realv found[ROWS][BLOCKS];
+    realv first[ROWS], second[ROWS];
     int c = 0;
-    for (; c + BLOCKS * LANES <= width; c += BLOCKS * LANES) {
-        scores(BLOCKS, x, stride, steps, packed + (long)c * steps, bias + c, found);
-        store_scores(BLOCKS, found, margins + c, width);
+    for (; c + 2 * LANES <= width; c += 2 * LANES) {
+        scores_of_two_blocks(x, stride, steps, packed + (long)c * steps, bias + c, first, second);
+        #pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            STOREV(margins + (long)r * width + c, first[r]);
+            STOREV(margins + (long)r * width + c + LANES, second[r]);
+        }
     }
-    for (; c < width; c += LANES) {
-        scores(1, x, stride, steps, packed + (long)c * steps, bias + c, found);
-        store_scores(1, found, margins + c, width);
+    if (c < width) {
+        scores_of_block(x, stride, steps, packed + (long)c * steps, bias + c, first);
+        #pragma unroll
+        for (int r = 0; r < ROWS; r++)
+            STOREV(margins + (long)r * width + c, first[r]);
     }
 }
 
@@ -124,47 +121,60 @@ HELPER void add_multipliers(__global const real *multipliers, int width, int cou
     }
 }
 
-// Adds a block's part of the gradient: `group` classes, `wide` vectors of features.
-HELPER void add_tile(
-    const int group, const int wide, __global const real *x, int stride, __global const real *multipliers, int width,
-    int count, int classes, __global double *gradient)
-{
-    realv sums[GROUP][WIDE];
-    #pragma unroll
-    for (int c = 0; c < group; c++)
-        #pragma unroll
-        for (int v = 0; v < wide; v++)
-            sums[c][v] = (realv)(0);
-    for (int r = 0; r < count; r++, x += stride, multipliers += width) {
-        realv values[WIDE];
-        #pragma unroll
-        for (int v = 0; v < wide; v++)
-            values[v] = LOADV(x + v * LANES);
-        #pragma unroll
-        for (int c = 0; c < group; c++) {
-            const realv multiplier = (realv)(multipliers[c]);
-            #pragma unroll
-            for (int v = 0; v < wide; v++)
-                sums[c][v] = multiplier * values[v] + sums[c][v];
-        }
+// Adds a block's part of the gradient for the first `classes` of GROUP classes, two vectors of features at a time. Where
+// a row has an odd number of vectors, the last pair's second one belongs to the next row, and is not added.
+#define DEFINE_ADD_GROUP(GROUP) \
+    HELPER void add_group_of_##GROUP( \
+        __global const real *values, int stride, __global const real *multipliers, int width, int count, int classes, \
+        __global double *gradient) \
+    { \
+        for (int j = 0; j < stride; j += 2 * LANES) { \
+            __global const real *x = values + j; \
+            __global const real *m = multipliers; \
+            realv first[GROUP], second[GROUP]; \
+            _Pragma("unroll") \
+            for (int c = 0; c < GROUP; c++) \
+                first[c] = second[c] = (realv)(0); \
+            for (int r = 0; r < count; r++, x += stride, m += width) { \
+                const realv u = LOADV(x), v = LOADV(x + LANES); \
+                _Pragma("unroll") \
+                for (int c = 0; c < GROUP; c++) { \
+                    first[c] = (realv)(m[c]) * u + first[c]; \
+                    second[c] = (realv)(m[c]) * v + second[c]; \
+                } \
+            } \
+            _Pragma("unroll") \
+            for (int c = 0; c < GROUP; c++) \
+                if (c < classes) { \
+                    ADDD(gradient + (long)c * stride + j, WIDEN(first[c])); \
+                    if (j + LANES < stride) \
+                        ADDD(gradient + (long)c * stride + j + LANES, WIDEN(second[c])); \
+                } \
+        } \
     }
-    #pragma unroll
-    for (int c = 0; c < group; c++)
-        if (c < classes)
-            #pragma unroll
-            for (int v = 0; v < wide; v++)
-                ADDD(gradient + (long)c * stride + v * LANES, WIDEN(sums[c][v]));
-}
 
-HELPER void add_classes(
-    const int group, __global const real *x, int stride, __global const real *multipliers, int width, int count,
-    int classes, __global double *gradient)
+DEFINE_ADD_GROUP(4)
+#if WIDEST_GROUP == 12
+DEFINE_ADD_GROUP(8)
+DEFINE_ADD_GROUP(12)
+#endif
+
+HELPER void add_gradient_of_classes(
+    __global const real *x, int stride, __global const real *multipliers, int width, int count, int classes,
+    __global double *gradient)
 {
-    int j = 0;
-    for (; j + WIDE * LANES <= stride; j += WIDE * LANES)
-        add_tile(group, WIDE, x + j, stride, multipliers, width, count, classes, gradient + j);
-    for (; j < stride; j += LANES)
-        add_tile(group, 1, x + j, stride, multipliers, width, count, classes, gradient + j);
+    for (int c = 0; c < classes; c += WIDEST_GROUP) {
+        __global double *to = gradient + (long)c * stride;
+        const int left = classes - c;
+#if WIDEST_GROUP == 12
+        if (left > 8)
+            add_group_of_12(x, stride, multipliers + c, width, count, left, to);
+        else if (left > 4)
+            add_group_of_8(x, stride, multipliers + c, width, count, left, to);
+        else
+#endif
+            add_group_of_4(x, stride, multipliers + c, width, count, left, to);
+    }
 }
 
 INNER void multinomial_slice(
@@ -191,20 +201,7 @@ INNER void multinomial_slice(
             loss += softmax(margins, width, label, weight);
         }
         add_multipliers(scratch, width, count, multiplier_sums);
-        int c = 0;
-        for (; c + GROUP <= classes; c += GROUP)
-            add_classes(GROUP, x, stride, scratch + c, width, count, GROUP, partial + (long)c * stride);
-#if GROUP > 8
-        if (classes - c > 8) {
-            add_classes(GROUP, x, stride, scratch + c, width, count, classes - c, partial + (long)c * stride);
-            c = classes;
-        } else if (classes - c > 4) {
-            add_classes(8, x, stride, scratch + c, width, count, classes - c, partial + (long)c * stride);
-            c = classes;
-        }
-#endif
-        if (c < classes)
-            add_classes(4, x, stride, scratch + c, width, count, classes - c, partial + (long)c * stride);
+        add_gradient_of_classes(x, stride, scratch, width, count, classes, partial);
     }
     multiplier_sums[width] = loss;
 }
@@ -218,21 +215,19 @@ INNER void multinomial_sparse_slice(
     const int width = (classes + LANES - 1) / LANES * LANES;
     __global double *multiplier_sums = partial + (long)features * width;
     double loss = 0.0;
-    realv found[BLOCKS];
     for (int r = 0; r < rows; r++) {
         const long start = pointers[r], stop = pointers[r + 1];
         const double weight = weights ? (double)weights[r] : 1.0;
         int c = 0;
-        for (; c + BLOCKS * LANES <= width; c += BLOCKS * LANES) {
-            sparse_scores(BLOCKS, values, indices, start, stop, coefficients + c, width, bias + c, found);
+        for (; c + 4 * LANES <= width; c += 4 * LANES) {
+            realv found[4];
+            sparse_scores_of_four_blocks(values, indices, start, stop, coefficients + c, width, bias + c, found);
             #pragma unroll
-            for (int b = 0; b < BLOCKS; b++)
-                *(__global realv *)(margins + c + b * LANES) = found[b];
+            for (int b = 0; b < 4; b++)
+                STOREV(margins + c + b * LANES, found[b]);
         }
-        for (; c < width; c += LANES) {
-            sparse_scores(1, values, indices, start, stop, coefficients + c, width, bias + c, found);
-            *(__global realv *)(margins + c) = found[0];
-        }
+        for (; c < width; c += LANES)
+            STOREV(margins + c, sparse_scores_of_block(values, indices, start, stop, coefficients + c, width, bias + c));
         if (unsound(margins, width))
             loss += compute_again_sparse(
                 margins, values, indices, start, stop, features, exact, intercepts, classes, labels[r], weight);
