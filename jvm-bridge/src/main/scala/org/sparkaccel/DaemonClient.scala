@@ -21,10 +21,12 @@ import org.sparkaccel.protocol.{LeaseGrant, LeaseRequest, NodeGrpc}
   *
   * @param name
   *   who holds the lease, for people
+  * @param disk
+  *   a folder that takes regions for which memory has no room
   * @throws DaemonError
   *   if no daemon answers there, or the socket can't be trusted
   */
-final class DaemonClient(socket: Path, name: String) extends AutoCloseable {
+final class DaemonClient(socket: Path, name: String, val disk: Option[Path] = None) extends AutoCloseable {
   import DaemonClient._
 
   check(socket)
@@ -52,7 +54,9 @@ final class DaemonClient(socket: Path, name: String) extends AutoCloseable {
     .usePlaintext()
     .build()
   private val stream = new LeaseStream
-  NodeGrpc.newStub(channel).lease(LeaseRequest.newBuilder.setClient(name).build(), stream)
+  NodeGrpc
+    .newStub(channel)
+    .lease(LeaseRequest.newBuilder.setClient(name).setDiskDir(disk.fold("")(_.toString)).build(), stream)
 
   /** What the daemon granted. */
   val grant: LeaseGrant = firstAnswer()

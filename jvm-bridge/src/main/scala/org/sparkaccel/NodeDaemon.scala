@@ -8,8 +8,10 @@ import java.util.concurrent.{CompletableFuture, ConcurrentHashMap}
   *
   * @param python
   *   the Python that starts the daemon
+  * @param disk
+  *   a folder that takes regions for which memory has no room
   */
-final class NodeDaemon private (settings: Settings, python: String) {
+final class NodeDaemon private (settings: Settings, python: String, disk: Path) {
   private var current: Option[DaemonClient] = None
 
   /** The daemon that answers now, started where none does. Throws [[DaemonError]] where none can be had. */
@@ -32,13 +34,13 @@ final class NodeDaemon private (settings: Settings, python: String) {
     }
 
   private def attach(): DaemonClient =
-    new DaemonClient(settings.daemonSocket, s"estimators of process ${ProcessHandle.current.pid}")
+    new DaemonClient(settings.daemonSocket, s"estimators of process ${ProcessHandle.current.pid}", Some(disk))
 }
 
 object NodeDaemon {
   private val daemons = new ConcurrentHashMap[Path, NodeDaemon]
 
   /** The connection of this process to the daemon at the socket that `settings` name. */
-  def of(settings: Settings, python: String): NodeDaemon =
-    daemons.computeIfAbsent(settings.daemonSocket, _ => new NodeDaemon(settings, python))
+  def of(settings: Settings, python: String, disk: => Path): NodeDaemon =
+    daemons.computeIfAbsent(settings.daemonSocket, _ => new NodeDaemon(settings, python, disk))
 }

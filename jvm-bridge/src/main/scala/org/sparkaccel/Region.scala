@@ -75,10 +75,8 @@ class RegionError(message: String, cause: Throwable) extends RuntimeException(me
   *
   * @param limit
   *   how many bytes of shared memory this process may hold
-  * @param disk
-  *   the folder that takes what memory can't
   */
-final class RegionWriter(client: DaemonClient, limit: Long, disk: Path) extends AutoCloseable {
+final class RegionWriter(client: DaemonClient, limit: Long) extends AutoCloseable {
   private val name = Region.fileName(client)
   private var onDisk = false
   private var file = Paths.get(client.grant.getMemoryDir, name)
@@ -95,7 +93,7 @@ final class RegionWriter(client: DaemonClient, limit: Long, disk: Path) extends 
       case error: IOException =>
         throw new RegionError(
           s"a region of ${written + buffer.remaining} bytes or more fits neither in ${client.grant.getMemoryDir} nor in" +
-            s" $disk: ${error.getMessage}; free some room, or set spark.local.dir",
+            s" ${client.disk.getOrElse("a folder on disk, since there is none")}: ${error.getMessage}; free some room, or set spark.local.dir",
           error
         )
     }
@@ -139,6 +137,7 @@ final class RegionWriter(client: DaemonClient, limit: Long, disk: Path) extends 
   private def drain(buffer: ByteBuffer): Unit = while (buffer.hasRemaining) channel.write(buffer)
 
   private def moveToDisk(reason: String): Unit = {
+    val disk = client.disk.getOrElse(throw new IOException(reason))
     Region.log.info(s"A region goes to $disk: $reason")
     val target = disk.resolve(name)
     val moved = create(target)

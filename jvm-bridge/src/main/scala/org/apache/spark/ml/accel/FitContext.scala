@@ -14,7 +14,7 @@ final private[accel] class FitContext private (configuration: Map[String, String
 
   /** Starts a region at the daemon of this node, which is started if none runs. Throws [[org.sparkaccel.DaemonError]]. */
   def newRegion(): RegionWriter =
-    new RegionWriter(NodeDaemon.of(settings, python).client(), settings.memoryLimit, FitContext.disk)
+    new RegionWriter(NodeDaemon.of(settings, python, FitContext.disk).client(), settings.memoryLimit)
 }
 
 private[accel] object FitContext {
