@@ -57,7 +57,7 @@ def test_a_region_on_disk_is_read_and_is_outside_of_the_limit_on_memory(daemon: 
 
     lease.register(file)
 
-    answer = daemon.infer(request(x(placed(file.name, len(X4)))))
+    answer = daemon.infer(request(x(data=None, **placed(file.name, len(X4)))))
     assert answer.raw_output_contents[0] == X4
     lease.end()
 
