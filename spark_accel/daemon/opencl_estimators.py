@@ -12,6 +12,7 @@ import numpy as np
 import pyopencl as cl
 
 from spark_accel.daemon.network import DeviceMemoryError
+from spark_accel.daemon.opencl_buffers import Kept
 from spark_accel.daemon.opencl_kmeans import KMeans
 from spark_accel.daemon.opencl_logistic import Logistic
 from spark_accel.daemon.opencl_naive_bayes import NaiveBayes
@@ -20,8 +21,6 @@ from spark_accel.daemon.opencl_rows import DeviceRows
 from spark_accel.daemon.opencl_sums import Sums
 from spark_accel.estimators.rows import Rows
 from spark_accel.estimators.sums import ClassSums, Float64, LloydSums, LogisticSums
-
-FAMILIES = ("kmeans", "logistic", "naive_bayes")
 
 
 class OpenCLEngine:
@@ -35,7 +34,8 @@ class OpenCLEngine:
         self._context = cl.Context([device])
         self._queue = cl.CommandQueue(self._context)
         self._programs = Programs(self._context, device, tier)
-        self._sums = Sums(self._queue)
+        self._kept = Kept(self._queue)
+        self._sums = Sums(self._queue, self._kept)
         self._loaded: weakref.WeakSet[DeviceRows] = weakref.WeakSet()
 
     def load(self, rows: Rows, resident: bool) -> DeviceRows:
@@ -44,7 +44,7 @@ class OpenCLEngine:
         if resident:
             self._require(rows.nbytes)
         with self._memory_named():
-            data = DeviceRows(self._queue, rows, resident)
+            data = DeviceRows(self._queue, rows, resident, self._kept)
         self._loaded.add(data)
         return data
 
@@ -54,21 +54,25 @@ class OpenCLEngine:
 
     def lloyd(self, data: DeviceRows, centres: Float64) -> LloydSums:
         """See Engine."""
+        _check(data, centres.shape, "centres")
         with self._memory_named():
             return self._kmeans(data).lloyd(data, centres)
 
     def costs(self, data: DeviceRows, centres: Float64, previous: Float64 | None) -> Float64:
         """See Engine."""
+        _check(data, centres.shape, "centres")
         with self._memory_named():
             return self._kmeans(data).costs(data, centres, previous)
 
     def binomial(self, data: DeviceRows, coefficients: Float64, intercept: float) -> LogisticSums:
         """See Engine."""
+        _check(data, (1, *coefficients.shape), "coefficients")
         with self._memory_named():
             return self._logistic(data).binomial(data, coefficients, intercept)
 
     def multinomial(self, data: DeviceRows, coefficients: Float64, intercepts: Float64) -> LogisticSums:
         """See Engine."""
+        _check(data, coefficients.shape, "coefficients", len(intercepts))
         with self._memory_named():
             return self._logistic(data).multinomial(data, coefficients, intercepts)
 
@@ -102,3 +106,10 @@ class OpenCLEngine:
         except cl.MemoryError as error:
             name = self._queue.device.name
             raise DeviceMemoryError(f"the memory of device '{name}' is full ({error}): release partitions") from error
+
+
+def _check(data: DeviceRows, shape: tuple[int, ...], name: str, sets: int | None = None) -> None:
+    """Raises ValueError unless `shape` is [sets, features]: kernels read as much as they take it for."""
+    features = data.rows.features
+    if len(shape) != 2 or shape[0] < 1 or shape[1] != features or sets not in (None, shape[0]):
+        raise ValueError(f"{name} have shape {shape}, expected [{'sets' if sets is None else sets}, {features}]")

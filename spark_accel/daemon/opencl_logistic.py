@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyopencl as cl
 
+from spark_accel.daemon.opencl_buffers import constant
 from spark_accel.daemon.opencl_program import Program
 from spark_accel.daemon.opencl_rows import DeviceRows, check_labels
-from spark_accel.daemon.opencl_sums import Call, Sums, biases, coefficients, constant
+from spark_accel.daemon.opencl_sums import Call, Sums, biases, coefficients
 from spark_accel.estimators.rows import stride
 from spark_accel.estimators.sums import Float64, LogisticSums
 

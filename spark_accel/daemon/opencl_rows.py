@@ -5,16 +5,15 @@ sums don't depend on the device, nor on whether the rows stay there. A chunk is 
 resident rows all chunks do, each as large as the device allows; others go through one chunk's memory, call by call.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from spark_accel.daemon.network import DeviceMemoryError
+from spark_accel.daemon.opencl_buffers import Kept, buffer, mapped
 from spark_accel.estimators.rows import Column, DataError, Rows, check_range, check_row_pointers, read, stride
 
 _SLICE = (512, 4096)  # rows of a slice, least and most, where the next two don't want fewer
@@ -53,85 +52,70 @@ class Span:
 
 
 class Chunk:
-    """Device memory for a span's columns; `span` is what it holds."""
+    """Device memory for a span's columns, got from `allocate(purpose, bytes)`; `span` is what it holds."""
 
-    def __init__(self, queue: cl.CommandQueue, rows: Rows, most_rows: int, most_values: int) -> None:
-        self._queue = queue
+    def __init__(self, rows: Rows, most_rows: int, most_values: int, allocate: Callable[[str, int], cl.Buffer]) -> None:
         self._rows = rows
         real = rows.values.dtype.itemsize
         spare = 0 if rows.sparse else _SPARE_ROWS * stride(rows.features)
-        self.nbytes = 0
-        self.values = self._buffer((most_values + spare) * real)
-        self.indices = self._buffer(most_values * 4) if rows.sparse else None
-        self.pointers = self._buffer((most_rows + 1) * 8) if rows.sparse else None
-        self.labels = self._buffer(most_rows * 4) if rows.labels is not None else None
-        self.weights = self._buffer(most_rows * real) if rows.weights is not None else None
+        self.values = allocate("values", (most_values + spare) * real)
+        self.indices = allocate("indices", most_values * 4) if rows.sparse else None
+        self.pointers = allocate("row pointers", (most_rows + 1) * 8) if rows.sparse else None
+        self.labels = allocate("labels", most_rows * 4) if rows.labels is not None else None
+        self.weights = allocate("weights", most_rows * real) if rows.weights is not None else None
         self.span = Span(0, 0, 0, 0)
         self.labels_from_to = (0, 0)
 
-    def fill(self, span: Span, pointers: npt.NDArray[np.int64] | None) -> None:
+    @property
+    def nbytes(self) -> int:
+        """How much device memory it takes."""
+        buffers = (self.values, self.indices, self.pointers, self.labels, self.weights)
+        return sum(one.size for one in buffers if one is not None)
+
+    def fill(self, queue: cl.CommandQueue, span: Span, pointers: npt.NDArray[np.int64] | None) -> None:
         """Reads the span's columns, of sparse rows with the partition's `pointers`, and checks them.
 
         Raises DataError. What is checked is what the kernels read: nobody else can write to this memory.
         """
-        rows = self._rows
-        with self._mapped(self.values, rows.values.dtype, span.last - span.first) as values:
+        rows, count, elements = self._rows, span.rows, span.last - span.first
+        with mapped(queue, self.values, rows.values.dtype, elements) as values:
             rows.values.read_into(values, span.first)
         if rows.indices is not None and self.indices is not None:
-            with self._mapped(self.indices, np.int32, span.last - span.first) as indices:
+            with mapped(queue, self.indices, np.int32, elements) as indices:
                 rows.indices.read_into(indices, span.first)
                 check_range("indices", indices, rows.features)
         if pointers is not None and self.pointers is not None:
-            with self._mapped(self.pointers, np.int64, span.rows + 1) as mapped:
-                np.subtract(pointers[span.start : span.stop + 1], span.first, out=mapped)
+            with mapped(queue, self.pointers, np.int64, count + 1) as written:
+                np.subtract(pointers[span.start : span.stop + 1], span.first, out=written)
         if rows.labels is not None and self.labels is not None:
-            with self._mapped(self.labels, np.int32, span.rows) as labels:
+            with mapped(queue, self.labels, np.int32, count) as labels:
                 rows.labels.read_into(labels, span.start)
                 self.labels_from_to = int(labels.min()), int(labels.max())
         if rows.weights is not None and self.weights is not None:
-            with self._mapped(self.weights, rows.values.dtype, span.rows) as weights, np.errstate(over="ignore"):
+            with mapped(queue, self.weights, rows.values.dtype, count) as weights, np.errstate(over="ignore"):
                 weights[:] = read(rows.weights, span.start, span.stop)
         self.span = span
 
-    @contextlib.contextmanager
-    def _mapped(self, buffer: cl.Buffer, dtype: npt.DTypeLike, length: int) -> Iterator[npt.NDArray[Any]]:
-        if length == 0:
-            yield np.empty(0, dtype)
-            return
-        flags: Any = cl.map_flags.WRITE_INVALIDATE_REGION
-        array, _ = cl.enqueue_map_buffer(self._queue, buffer, flags, 0, (length,), np.dtype(dtype))
-        with array.base:
-            yield array
-
-    def _buffer(self, nbytes: int) -> cl.Buffer:
-        device = self._queue.device
-        nbytes = max(nbytes, 1)
-        if nbytes > device.max_mem_alloc_size:
-            raise DeviceMemoryError(
-                f"{nbytes:,} bytes of rows must lie together in the memory of device '{device.name}', which allows"
-                f" {device.max_mem_alloc_size:,}: send partitions of fewer rows"
-            )
-        # Where the device is the host's processor, rows are read to where the kernels want them.
-        host = cl.mem_flags.ALLOC_HOST_PTR if device.type & cl.device_type.CPU else cl.mem_flags(0)
-        self.nbytes += nbytes
-        return cl.Buffer(self._queue.context, cl.mem_flags.READ_ONLY | host, nbytes)
-
 
 class DeviceRows:
-    """A partition on a device: iterate over its chunks, each of which is good until the next is taken."""
+    """A partition on a device: iterate over its chunks, each of which is good until the next is taken.
 
-    def __init__(self, queue: cl.CommandQueue, rows: Rows, resident: bool) -> None:
-        """Raises DataError, and DeviceMemoryError where the device has no room."""
+    Rows that are not `resident` go through buffers of `staging`, in which nothing else may lie meanwhile. Raises
+    DataError, and DeviceMemoryError where the device has no room.
+    """
+
+    def __init__(self, queue: cl.CommandQueue, rows: Rows, resident: bool, staging: Kept) -> None:
         _check(rows)
         self.rows = rows
         self.slice = slice_rows(rows)
         self._queue = queue
+        self._staging = staging
         self._resident: list[Chunk] = []
         if resident:
             pointers = self._pointers()
             for span in self._spans(pointers, queue.device.max_mem_alloc_size):
-                chunk = Chunk(queue, rows, span.rows, span.last - span.first)
-                chunk.fill(span, pointers)
+                chunk = Chunk(rows, span.rows, span.last - span.first, functools.partial(buffer, queue))
+                chunk.fill(queue, span, pointers)
                 self._resident.append(chunk)
 
     @property
@@ -146,11 +130,10 @@ class DeviceRows:
             return
         pointers = self._pointers()
         spans = self._spans(pointers, _STREAMED_BYTES)
-        chunk = Chunk(
-            self._queue, self.rows, max(span.rows for span in spans), max(span.last - span.first for span in spans)
-        )
+        most_values = max(span.last - span.first for span in spans)
+        chunk = Chunk(self.rows, max(span.rows for span in spans), most_values, self._staging.get)
         for span in spans:
-            chunk.fill(span, pointers)
+            chunk.fill(self._queue, span, pointers)
             yield chunk
 
     def _pointers(self) -> npt.NDArray[np.int64] | None:

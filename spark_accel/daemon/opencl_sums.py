@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from spark_accel.daemon.network import DeviceMemoryError
+from spark_accel.daemon.opencl_buffers import Kept
 from spark_accel.daemon.opencl_program import Argument, Program
 from spark_accel.daemon.opencl_rows import Chunk, DeviceRows
 from spark_accel.estimators.rows import stride
@@ -55,11 +55,11 @@ class Call:
 
 
 class Sums:
-    """The memory for partial sums, kept from call to call."""
+    """What adds up the partial sums of calls; `kept` has the memory for them."""
 
-    def __init__(self, queue: cl.CommandQueue) -> None:
+    def __init__(self, queue: cl.CommandQueue, kept: Kept) -> None:
         self._queue = queue
-        self._kept: dict[str, cl.Buffer] = {}
+        self._kept = kept
 
     def total(
         self, call: Call, length: int, check: Callable[[Chunk], None] = lambda _: None, scratch_bytes: int = 0
@@ -73,10 +73,10 @@ class Sums:
         length = -(-length // _GROUP) * _GROUP
         pass_slices = max(queue.device.max_compute_units, _PARTIAL_BYTES // (8 * length + scratch_bytes))
         pass_slices = min(pass_slices, -(-data.rows.rows // data.slice))
-        partials = self._buffer("partials", 8 * length * pass_slices)
-        total = self._buffer("total", 8 * length)
+        partials = self._kept.get("partial sums", 8 * length * pass_slices)
+        total = self._kept.get("sums", 8 * length)
         if scratch_bytes:
-            scratch = self._buffer("scratch", scratch_bytes * pass_slices)
+            scratch = self._kept.get("margins", scratch_bytes * pass_slices)
             call = replace(call, parameters=(*call.parameters, scratch))
         first = 1
         for chunk in data:
@@ -96,28 +96,10 @@ class Sums:
         data, queue = call.data, self._queue
         found = np.empty(data.rows.rows)
         for chunk in data:
-            values = self._buffer("by row", 8 * chunk.span.rows)
+            values = self._kept.get("costs", 8 * chunk.span.rows)
             call.enqueue(queue, chunk, range(-(-chunk.span.rows // data.slice)), values, 0)
             cl.enqueue_copy(queue, found[chunk.span.start : chunk.span.stop], values)
         return found
-
-    def _buffer(self, purpose: str, size: int) -> cl.Buffer:
-        device = self._queue.device
-        if size > device.max_mem_alloc_size:
-            raise DeviceMemoryError(
-                f"the sums of a pass take {size:,} bytes of the memory of device '{device.name}', which allows"
-                f" {device.max_mem_alloc_size:,}: use fewer clusters, classes or features"
-            )
-        kept = self._kept.get(purpose)
-        if kept is None or kept.size < size:
-            kept = self._kept[purpose] = cl.Buffer(self._queue.context, cl.mem_flags.READ_WRITE, size)
-        return kept
-
-
-def constant(queue: cl.CommandQueue, values: npt.NDArray[Any]) -> cl.Buffer:
-    """An array in device memory."""
-    flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
-    return cl.Buffer(queue.context, flags, hostbuf=np.ascontiguousarray(values))
 
 
 def coefficients(matrix: Float64, program: Program, sparse: bool) -> npt.NDArray[Any]:
