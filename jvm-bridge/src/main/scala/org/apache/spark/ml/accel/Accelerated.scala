@@ -4,17 +4,6 @@ import scala.annotation.tailrec
 
 import org.apache.spark.sql.Dataset
 import org.slf4j.LoggerFactory
-import org.sparkaccel.{DaemonError, KernelFailed, RegionError, RegionLost}
-
-/** The rows, parameters or data types are left to stock Spark.
-  *
-  * @param reason
-  *   for a table: few words, without values
-  */
-final private[accel] class LeftToSpark(val reason: String, message: String) extends RuntimeException(message)
-
-/** A fit on the device ended without a model, and `spark.accel.fallback` is `error`. */
-final class NotAccelerated(message: String, cause: Throwable) extends RuntimeException(message, cause)
 
 /** Decides between a fit on the device and stock Spark's, and says so: one WARN and a counter whenever stock code runs
   * where ours was meant to, or an error where the user prefers that.
@@ -56,32 +45,25 @@ private[accel] object Accelerated {
       cause
     )
 
-  private def tell(estimator: String, reason: String, message: String): Unit = {
+  private def tell(estimator: String, reason: Fallback, message: String): Unit = {
     log.warn(s"Stock Spark fitted $estimator, not the device: $message")
-    FitCounters.add(s"fallback.$estimator.$reason")
+    FitCounters.add(s"fallback.$estimator.${reason.key}")
   }
 
-  /** Why the device could not do it, in a word and in words, if that is what went wrong. Failures of tasks come wrapped,
-    * and from executors sometimes as text only.
+  /** Why the device could not do it, and in words, if that is what went wrong. Failures of tasks come wrapped, and from
+    * executors sometimes as text only.
     */
-  private def failure(error: Throwable): Option[(String, String)] =
-    causes(error).collectFirst { case OwnFailure(found) => found }.orElse {
+  private def failure(error: Throwable): Option[(Fallback, String)] = {
+    val found =
+      for (cause <- causes(error); (kind, reason) <- Fallback.Failures if kind.isInstance(cause))
+        yield reason -> cause.getMessage
+    found.headOption.orElse {
       val lines = Option(error.getMessage).getOrElse("").linesIterator.toSeq
-      Kinds.collectFirst(Function.unlift { case (kind, reason) =>
-        lines.find(_.contains(s"${kind.getName}: ")).map(line => reason -> line.split(s"${kind.getName}: ", 2)(1))
-      })
+      val told =
+        for ((kind, reason) <- Fallback.Failures; line <- lines if line.contains(s"${kind.getName}: "))
+          yield reason -> line.split(s"${kind.getName}: ", 2)(1)
+      told.headOption
     }
-
-  private val Kinds: Seq[(Class[_ <: Throwable], String)] = Seq(
-    classOf[DaemonError] -> "no daemon",
-    classOf[KernelFailed] -> "a kernel failed",
-    classOf[RegionError] -> "no room for regions",
-    classOf[RegionLost] -> "daemons keep ending"
-  )
-
-  private object OwnFailure {
-    def unapply(error: Throwable): Option[(String, String)] =
-      Kinds.collectFirst { case (kind, reason) if kind.isInstance(error) => reason -> error.getMessage }
   }
 
   private def causes(error: Throwable): List[Throwable] = {

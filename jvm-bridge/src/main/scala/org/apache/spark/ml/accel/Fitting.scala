@@ -15,9 +15,9 @@ private[accel] object Fitting {
   def apply[M](estimator: String, input: RDD[InternalRow], rows: Rows, packing: Packing, fit: FitContext)(
       work: (PackedDataset, DataFacts) => M
   ): M = {
-    val nanos = input.sparkContext.longAccumulator
+    val times = new FitTimes(input.sparkContext)
     try {
-      val (first, facts) = PackedDataset.pack(input, rows, packing, fit, nanos)
+      val (first, facts) = PackedDataset.pack(input, rows, packing, fit, times)
       val better =
         try adapted(packing, facts)
         catch { case error: Throwable => first.close(); throw error }
@@ -25,16 +25,16 @@ private[accel] object Fitting {
         case None        => using(first)(work(_, facts))
         case Some(again) =>
           first.close()
-          val (second, itsFacts) = PackedDataset.pack(input, rows, again, fit, nanos)
+          val (second, itsFacts) = PackedDataset.pack(input, rows, again, fit, times)
           using(second)(work(_, itsFacts))
       }
-    } finally FitCounters.add(s"nanos.$estimator.packing", nanos.value)
+    } finally times.count(estimator)
   }
 
   private def adapted(packing: Packing, facts: DataFacts): Option[Packing] = {
-    facts.refused.foreach(reason => throw new LeftToSpark("rows", s"there are rows with $reason"))
-    if (facts.rows == 0) throw new LeftToSpark("rows", "there are no rows")
-    if (facts.weightSum == 0) throw new LeftToSpark("rows", "all weights are 0")
+    facts.refused.foreach(throw _)
+    if (facts.rows == 0) throw new LeftToSpark(Fallback.Rows, "there are no rows")
+    if (facts.weightSum == 0) throw new LeftToSpark(Fallback.Rows, "all weights are 0")
     val drifts = packing.shifted && !facts.shiftsAreGood
     val wide = !packing.float64 && !facts.fitsFloat32
     Option.when(drifts || wide) {

@@ -42,7 +42,7 @@ class KMeans(override val uid: String) extends StockKMeans(uid) {
     val cosine = $(distanceMeasure) == DistanceMeasure.COSINE
     val kind = Rows
       .kind(dataset.schema($(featuresCol)).dataType)
-      .getOrElse(throw new LeftToSpark("features", s"features of type ${dataset.schema($(featuresCol)).dataType}"))
+      .getOrElse(throw new LeftToSpark(Fallback.Type, s"features of type ${dataset.schema($(featuresCol)).dataType}"))
     val rows = new Rows(kind)
     val input = Rows.rdd(dataset, $(featuresCol), None, get(weightCol))
     val packing = Packing(fit.settings.mlFloat64, normalized = cosine, labels = false)

@@ -46,7 +46,7 @@ class NaiveBayes(override val uid: String) extends StockNaiveBayes(uid) {
       val input = Rows.rdd(dataset, $(featuresCol), Some($(labelCol)), get(weightCol))
       Fitting("NaiveBayes", input, new Rows(Rows.Vectors), packing, fit) { (data, facts) =>
         if (get(thresholds).exists(_.length < facts.labels.size))
-          throw new LeftToSpark("rows", "there are labels beyond the thresholds")
+          throw new LeftToSpark(Fallback.Rows, "there are labels beyond the thresholds")
         log.logNumFeatures(facts.features)
         log.logNumExamples(facts.rows)
         log.logSumOfWeights(facts.weightSum)

@@ -8,7 +8,6 @@ import org.apache.spark.broadcast.Broadcast
 import org.apache.spark.rdd.{RDD, ZippedPartitionsBaseRDD, ZippedPartitionsPartition}
 import org.apache.spark.sql.catalyst.InternalRow
 import org.apache.spark.storage.StorageLevel
-import org.apache.spark.util.LongAccumulator
 import org.sparkaccel.RegionLost
 
 /** The rows of a fit, packed on the nodes where they are computed. Its partitions are kept there until `close`. */
@@ -42,9 +41,9 @@ private[accel] object PackedDataset {
       rows: Rows,
       packing: Packing,
       fit: FitContext,
-      nanos: LongAccumulator
+      times: FitTimes
   ): (PackedDataset, DataFacts) = {
-    val packer = new LivePartition.Packer(rows, packing, fit, input.sparkContext.broadcast(new FitScope), nanos)
+    val packer = new LivePartition.Packer(rows, packing, fit, input.sparkContext.broadcast(new FitScope), times)
     val facts = input
       .mapPartitionsWithIndex((index, rows) => Iterator(packer.pack(index, rows)), preservesPartitioning = true)
       .persist(StorageLevel.MEMORY_ONLY)
@@ -72,8 +71,10 @@ final private[accel] class LivePartition(
   @tailrec
   private def attempt[T](work: PackedPartition => T, number: Int): T = {
     val result =
-      try Right(work(packer.find(index).getOrElse(packer.packAgain(index, rows()))))
-      catch { case lost: RegionLost if number < LivePartition.Attempts => Left(lost) }
+      try {
+        val packed = packer.find(index).getOrElse(packer.packAgain(index, rows()))
+        Right(FitTimes.timed(packer.times.requests)(work(packed)))
+      } catch { case lost: RegionLost if number < LivePartition.Attempts => Left(lost) }
     result match {
       case Right(value) => value
       case Left(_)      => attempt(work, number + 1)
@@ -90,15 +91,15 @@ private[accel] object LivePartition {
       packing: Packing,
       fit: FitContext,
       val scope: Broadcast[FitScope],
-      nanos: LongAccumulator
+      val times: FitTimes
   ) extends Serializable {
     def find(index: Int): Option[PackedPartition] = scope.value.find(index)
 
     def pack(index: Int, input: Iterator[InternalRow]): PartitionFacts = {
-      val start = System.nanoTime
-      val (facts, packed) = new PartitionPacker(rows, packing, () => fit.newRegion()).pack(index, input)
+      val (facts, packed) = FitTimes.timed(times.packing) {
+        new PartitionPacker(rows, packing, () => fit.newRegion()).pack(index, input)
+      }
       packed.foreach(scope.value.keep(index, _))
-      nanos.add(System.nanoTime - start)
       facts
     }
 

@@ -40,7 +40,7 @@ private[accel] object Packing {
   /** Rows that are looked at before it is decided how the partition is packed. */
   val Sample = 256
 
-  /** Labels up to here are counted in arrays. */
+  /** Labels below are counted in arrays. */
   val MostClasses: Int = 1 << 16
 
   /** How many elements a dense row occupies: rows start at multiples of a vector of 16. */

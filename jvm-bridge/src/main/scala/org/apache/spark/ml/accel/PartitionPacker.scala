@@ -29,7 +29,7 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
           else new DenseEncoder(moments(sample.toSeq, features), packing, newRegion)
         encode(index, encoder, sample.iterator ++ input.map(read))
       }
-    } catch { case refusal: Refused => (empty(index).copy(refused = Some(refusal.getMessage)), None) }
+    } catch { case left: LeftToSpark => (empty(index).copy(refused = Some(left)), None) }
 
   private def encode(index: Int, encoder: Encoder, input: Iterator[Row]): (PartitionFacts, Option[PackedPartition]) =
     try {
@@ -38,7 +38,7 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
       val weightOfRow = new PrimitiveVector[Double]
       var (weightSum, weightSquareSum, plain) = (0.0, 0.0, true)
       for (row <- input) {
-        if (row.features.size != encoder.features) throw new Refused("vectors of different lengths")
+        if (row.features.size != encoder.features) refuse("vectors of different lengths")
         encoder.add(row.features, row.weight)
         labels.add(row.label, row.weight)
         labelOfRow += row.label
@@ -47,7 +47,7 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
         weightSum += row.weight
         weightSquareSum += row.weight * row.weight
       }
-      if (!encoder.moments.finite) throw new Refused("NaN or infinity among the features")
+      if (!encoder.moments.finite) refuse("features that are NaN or infinite")
       val n = labelOfRow.size
       val columns = encoder.finish { writer =>
         val labelColumn =
@@ -76,14 +76,14 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
     }
 
   private def read(row: InternalRow): Row = {
-    val features = rows.features(row).getOrElse(throw new Refused("a null among the features"))
-    if (features.size == 0) throw new Refused("vectors of length 0")
+    val features = rows.features(row).getOrElse(refuse("rows without features"))
+    if (features.size == 0) refuse("vectors of length 0")
     val label = rows.label(row)
     if (!(label >= 0 && label < Packing.MostClasses && label == label.toInt))
-      throw new Refused("labels that are no classes")
+      refuse("labels that are no classes")
     val weight = rows.weight(row)
     if (!(weight >= 0 && weight < Double.PositiveInfinity))
-      throw new Refused("weights that are negative, infinite or NaN")
+      refuse("weights that are negative, infinite or NaN")
     check(features.values)
     if (packing.normalized) normalize(features.values)
     new Row(features, label.toInt, weight)
@@ -94,11 +94,11 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
     case Packing.NonNegative =>
       var (i, least) = (0, 0.0)
       while (i < values.length) { least = math.min(least, values(i)); i += 1 }
-      if (!(least >= 0)) throw new Refused("negative features")
+      if (!(least >= 0)) refuse("negative features")
     case Packing.ZeroOne =>
       var i = 0
       while (i < values.length) {
-        if (values(i) != 0 && values(i) != 1) throw new Refused("features other than 0 and 1")
+        if (values(i) != 0 && values(i) != 1) refuse("features other than 0 and 1")
         i += 1
       }
   }
@@ -107,7 +107,7 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
     var (i, sum) = (0, 0.0)
     while (i < values.length) { sum += values(i) * values(i); i += 1 }
     val norm = math.sqrt(sum)
-    if (!(norm > 0)) throw new Refused("a vector of length zero")
+    if (!(norm > 0)) refuse("vectors of length zero")
     i = 0
     while (i < values.length) { values(i) /= norm; i += 1 }
   }
@@ -125,7 +125,7 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
         mean(j) = if (dense.forall(_(j) == first)) first else dense.iterator.map(_(j)).sum / dense.size
       }
       if (mean.forall(value => !value.isNaN && !value.isInfinite)) mean
-      else throw new Refused("NaN or infinity among the features")
+      else refuse("features that are NaN or infinite")
     }
     new Moments(shift)
   }
@@ -134,7 +134,7 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
 }
 
 private object PartitionPacker {
-  final private class Refused(reason: String) extends RuntimeException(reason, null, false, false)
+  private def refuse(what: String): Nothing = throw new LeftToSpark(Fallback.Rows, s"there are $what")
 
   final private class Row(val features: Features, val label: Int, val weight: Double)
 

@@ -81,7 +81,7 @@ final private[accel] case class PartitionFacts(
     moments: Option[Moments],
     labels: Labels,
     sparse: Boolean,
-    refused: Option[String] = None
+    refused: Option[LeftToSpark] = None
 )
 
 /** What is known of all rows: counts, and by feature mean, variance, and largest distance from the mean. Partitions are
@@ -99,9 +99,11 @@ final private[accel] class DataFacts(parts: Seq[PartitionFacts]) {
   filled.foreach(part => labels.add(part.labels))
 
   /** Why stock Spark has to see the rows: a partition refused one, or they differ in length. */
-  val refused: Option[String] =
+  val refused: Option[LeftToSpark] =
     parts.flatMap(_.refused).headOption.orElse {
-      Option.when(filled.exists(_.features != features))("vectors of different lengths")
+      Option.when(filled.exists(_.features != features))(
+        new LeftToSpark(Fallback.Rows, "there are vectors of different lengths")
+      )
     }
 
   /** Mean, and sum of weight x squared distance from the mean (Chan, Golub, LeVeque 1979, eq. 2.1). */

@@ -20,7 +20,7 @@ final private[accel] class StockLogisticMembers(estimator: StockLogisticRegressi
       val method = classOf[StockLogisticRegression].getDeclaredMethod(name, parameters: _*)
       method.setAccessible(true)
       method
-    }.getOrElse(throw new LeftToSpark("Spark's version", s"this version of Spark has no LogisticRegression.$name"))
+    }.getOrElse(throw new LeftToSpark(Fallback.Version, s"this version of Spark has no LogisticRegression.$name"))
 
   private val multinomial = member("checkMultinomial", classOf[Int])
   private val bounds = member("createBounds", classOf[Int], classOf[Int], numbers)
