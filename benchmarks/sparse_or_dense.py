@@ -34,7 +34,7 @@ def main(device: str = "cpu-0") -> None:
     )
     for density in _DENSITIES:
         data = engine.load(sparse(_ROWS, _FEATURES, density, 2, real), True)
-        ratios = [least_seconds(lambda call=call: call(data), opened)[1] / base[name] for name, call in calls.items()]
+        ratios = [least_seconds(partial(call, data), opened)[1] / base[name] for name, call in calls.items()]
         table.add_row(f"{density:.0%}", *(f"{ratio:.2f}" for ratio in ratios))
     Console().print(table)
 
