@@ -156,14 +156,21 @@ HELPER double squared_distance_sparse(
     __global const real *values, __global const int *indices, long start, long stop, __global const double *centre,
     double squared_norm)
 {
-    double squared = 0.0, others = squared_norm;
-    for (long i = start; i < stop; i++) {
-        const double c = centre[indices[i]];
-        const double difference = values[i] - c;
-        squared += difference * difference;
-        others -= c * c;
+    double2 squared = (double2)(0.0), of_centre = (double2)(0.0);
+    long i = start;
+    for (; i + 2 <= stop; i += 2) {
+        const double2 c = (double2)(centre[indices[i]], centre[indices[i + 1]]);
+        const double2 difference = (double2)(values[i], values[i + 1]) - c;
+        squared = difference * difference + squared;
+        of_centre = c * c + of_centre;
     }
-    return squared + (others > 0.0 ? others : 0.0);
+    if (i < stop) {
+        const double c = centre[indices[i]];
+        squared.x += (values[i] - c) * (values[i] - c);
+        of_centre.x += c * c;
+    }
+    const double others = squared_norm - (of_centre.x + of_centre.y);
+    return squared.x + squared.y + (others > 0.0 ? others : 0.0);
 }
 
 INNER void lloyd_slice(

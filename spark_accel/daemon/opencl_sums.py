@@ -18,7 +18,7 @@ from spark_accel.daemon.opencl_rows import Chunk, DeviceRows
 from spark_accel.estimators.rows import stride
 from spark_accel.estimators.sums import Float64
 
-_PARTIAL_BYTES = 64 * 2**20  # of all slices of a pass
+_PARTIAL_BYTES = 128 * 2**20  # of all slices of a pass
 _GROUP = 16  # doubles that a work item of add_slices adds; partial sums are filled up to a multiple of it
 
 
