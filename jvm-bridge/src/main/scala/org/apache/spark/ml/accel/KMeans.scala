@@ -82,13 +82,13 @@ class KMeans(override val uid: String) extends StockKMeans(uid) {
   }
 
   /** Whether stock would solve this by blocks, which has it scale initial centres to length 1 for the cosine distance. It
-    * shows in a centre that never gets a row. `auto` takes blocks for arrays and for vectors of which most elements are
-    * non-zero.
+    * shows in a centre that never gets a row. Stock's `auto` takes blocks for arrays, and for vectors with more features
+    * than there are rows: it adds up indices where it means to count elements.
     */
   private def stockTakesBlocks(kind: Rows.Kind, facts: DataFacts): Boolean = $(solver) match {
     case "row"   => false
     case "block" => true
-    case _       => kind != Rows.Vectors || !facts.sparse
+    case _       => kind != Rows.Vectors || facts.features > facts.rows
   }
 }
 

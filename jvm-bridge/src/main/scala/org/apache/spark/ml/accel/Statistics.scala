@@ -95,9 +95,6 @@ final private[accel] class DataFacts(parts: Seq[PartitionFacts]) {
   val weightSum: Double = filled.map(_.weightSum).sum
   val weightSquareSum: Double = filled.map(_.weightSquareSum).sum
   val rowsByPartition: Map[Int, Int] = filled.map(part => part.index -> part.rows).toMap
-
-  /** Whether a partition is packed as CSR. */
-  val sparse: Boolean = filled.exists(_.sparse)
   val labels: Labels = new Labels
   filled.foreach(part => labels.add(part.labels))
 
