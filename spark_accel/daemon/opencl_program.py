@@ -22,7 +22,7 @@ class Program:
         self.real = real
         self.defines = tier.defines
         self.lanes = tier.defines["VECTOR_BYTES"] // real.itemsize
-        options = [*tier.build_options(), f"-DDOUBLE={int(real.itemsize == 8)}"]
+        options = [*tier.build_options(), f"-DDOUBLE={int(real.itemsize == 8)}", "-w"]  # nobody reads warnings here
         # pyopencl's own cache of binaries is not safe for several processes; drivers have theirs.
         program = cl.Program(context, tier.text())
         program.build(options=options, cache_dir=False)  # type: ignore[arg-type]
