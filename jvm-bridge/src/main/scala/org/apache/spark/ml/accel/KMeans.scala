@@ -1,0 +1,18 @@
+package org.apache.spark.ml.accel
+
+import org.apache.spark.ml.clustering.{KMeansModel, KMeans => StockKMeans}
+import org.apache.spark.ml.param.ParamMap
+import org.apache.spark.ml.util.{Identifiable, MLWriter}
+import org.apache.spark.sql.Dataset
+
+/** Stock KMeans, which counts its fits. What it saves is a stock KMeans. */
+class KMeans(override val uid: String) extends StockKMeans(uid) {
+  def this() = this(Identifiable.randomUID("kmeans"))
+
+  override def fit(dataset: Dataset[_]): KMeansModel = {
+    FitCounters.accelerated("KMeans")
+    super.fit(dataset)
+  }
+
+  override def write: MLWriter = copyValues(new StockKMeans(uid), ParamMap.empty).write
+}
