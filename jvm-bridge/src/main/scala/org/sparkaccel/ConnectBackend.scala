@@ -17,7 +17,7 @@ final class ConnectBackend extends MLBackendPlugin {
   override def transform(name: String): Optional[String] =
     PySparkStages.estimators.get(name) match {
       case Some(ours) if Settings.resolve(SparkEnv.get.conf.getAll.toMap, sys.env).enabled => Optional.of(ours)
-      case _                                                                              => Optional.empty()
+      case _                                                                               => Optional.empty()
     }
 }
 

@@ -1,6 +1,6 @@
 package org.sparkaccel
 
-import org.apache.spark.ml.accel.PySparkStages
+import org.apache.spark.ml.accel.PySparkStages.{composites, estimators}
 import py4j.reflection.{ClassLoadingStrategy, ReflectionUtil}
 
 /** Leads classic PySpark from the stock classes to ours, for as long as it is open: Python programs ask for Java classes
@@ -11,6 +11,7 @@ import py4j.reflection.{ClassLoadingStrategy, ReflectionUtil}
 final class PythonMapping private (private val base: ClassLoadingStrategy, loadsInJvm: Boolean)
     extends ClassLoadingStrategy
     with AutoCloseable {
+  import PythonMapping.stockOfComposite
 
   override def classForName(name: String): Class[_] = base.classForName(mapped(name))
 
@@ -20,17 +21,19 @@ final class PythonMapping private (private val base: ClassLoadingStrategy, loads
     if (ReflectionUtil.getClassLoadingStrategy eq this) ReflectionUtil.setClassLoadingStrategy(base)
 
   private def mapped(name: String): String =
-    PySparkStages.estimators.get(name) match {
-      case Some(ours) => ours
-      case None       => PySparkStages.composites.get(name).filter(_ => loadsInJvm && !constructing).getOrElse(name)
-    }
+    estimators.get(name).orElse(if (loadsInJvm) mappedComposite(name) else None).getOrElse(name)
 
-  /** Whether py4j wants the class for `new`, and not for its static methods: ours only has those. */
+  // Python asks for the class by its stock name, is told the name of ours, and makes objects or calls methods by that.
+  private def mappedComposite(name: String): Option[String] =
+    composites.get(name).orElse(stockOfComposite.get(name).filter(_ => constructing))
+
+  /** Whether py4j looks for a constructor. Ours have none: they have the static methods that load. */
   private def constructing: Boolean =
-    StackWalker.getInstance.walk(frames => frames.limit(8).anyMatch(_.getMethodName == "getConstructor"))
+    StackWalker.getInstance.walk(frames => frames.anyMatch(_.getMethodName == "getConstructor"))
 }
 
 object PythonMapping {
+  private val stockOfComposite = composites.map(_.swap)
 
   /** Maps from now on.
     *

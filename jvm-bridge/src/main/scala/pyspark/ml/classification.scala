@@ -1,11 +1,11 @@
 package pyspark.ml.classification
 
 import org.apache.spark.ml.accel.{
+  LogisticRegression => AcceleratedLogisticRegression,
+  NaiveBayes => AcceleratedNaiveBayes,
   PySparkStages,
   ReplacingReadable,
-  TakesOver,
-  LogisticRegression => AcceleratedLogisticRegression,
-  NaiveBayes => AcceleratedNaiveBayes
+  TakesOver
 }
 import org.apache.spark.ml.classification.{
   LogisticRegression => StockLogisticRegression,

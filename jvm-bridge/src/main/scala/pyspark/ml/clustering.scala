@@ -1,6 +1,6 @@
 package pyspark.ml.clustering
 
-import org.apache.spark.ml.accel.{PySparkStages, ReplacingReadable, TakesOver, KMeans => AcceleratedKMeans}
+import org.apache.spark.ml.accel.{KMeans => AcceleratedKMeans, PySparkStages, ReplacingReadable, TakesOver}
 import org.apache.spark.ml.clustering.{KMeans => StockKMeans}
 import org.apache.spark.ml.util.Identifiable
 

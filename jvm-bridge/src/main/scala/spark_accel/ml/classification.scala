@@ -1,10 +1,10 @@
 package spark_accel.ml.classification
 
 import org.apache.spark.ml.accel.{
-  ReplacingReadable,
-  TakesOver,
   LogisticRegression => AcceleratedLogisticRegression,
-  NaiveBayes => AcceleratedNaiveBayes
+  NaiveBayes => AcceleratedNaiveBayes,
+  ReplacingReadable,
+  TakesOver
 }
 import org.apache.spark.ml.classification.{LogisticRegression => StockLogisticRegression, NaiveBayes => StockNaiveBayes}
 import org.apache.spark.ml.util.Identifiable

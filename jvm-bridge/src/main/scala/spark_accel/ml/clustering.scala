@@ -1,6 +1,6 @@
 package spark_accel.ml.clustering
 
-import org.apache.spark.ml.accel.{ReplacingReadable, TakesOver, KMeans => AcceleratedKMeans}
+import org.apache.spark.ml.accel.{KMeans => AcceleratedKMeans, ReplacingReadable, TakesOver}
 import org.apache.spark.ml.clustering.{KMeans => StockKMeans}
 import org.apache.spark.ml.util.Identifiable
 

@@ -1,6 +1,6 @@
 package org.apache.spark.ml.accel
 
-import org.apache.spark.ml.classification.{LogisticRegressionModel, LogisticRegression => StockLogisticRegression}
+import org.apache.spark.ml.classification.{LogisticRegression => StockLogisticRegression, LogisticRegressionModel}
 import org.apache.spark.ml.param.ParamMap
 import org.apache.spark.ml.util.{Identifiable, MLWriter}
 import org.apache.spark.sql.Dataset

@@ -25,13 +25,14 @@ object PySparkStages {
   def replace[S <: PipelineStage](stage: S): S = {
     val replaced = stage match {
       case one: KMeans if stock(one)             => new pyspark.ml.clustering.KMeans(one.uid).takeOver(one)
-      case one: LogisticRegression if stock(one) => new pyspark.ml.classification.LogisticRegression(one.uid).takeOver(one)
-      case one: NaiveBayes if stock(one)         => new pyspark.ml.classification.NaiveBayes(one.uid).takeOver(one)
-      case all: Pipeline                         => all.setStages(all.getStages.map(replace(_)))
-      case all: OneVsRest                        => all.setClassifier(replace(all.getClassifier))
-      case all: CrossValidator                   => all.setEstimator(replace(all.getEstimator))
-      case all: TrainValidationSplit             => all.setEstimator(replace(all.getEstimator))
-      case other                                 => other
+      case one: LogisticRegression if stock(one) =>
+        new pyspark.ml.classification.LogisticRegression(one.uid).takeOver(one)
+      case one: NaiveBayes if stock(one) => new pyspark.ml.classification.NaiveBayes(one.uid).takeOver(one)
+      case all: Pipeline                 => all.setStages(all.getStages.map(replace(_)))
+      case all: OneVsRest                => all.setClassifier(replace(all.getClassifier))
+      case all: CrossValidator           => all.setEstimator(replace(all.getEstimator))
+      case all: TrainValidationSplit     => all.setEstimator(replace(all.getEstimator))
+      case other                         => other
     }
     replaced.asInstanceOf[S]
   }
