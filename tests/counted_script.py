@@ -2,7 +2,7 @@
 
 `python counted_script.py SCRIPT FOLDER PHASES`, also through `spark-submit`. PHASES is JSON: a list of sessions, one
 after the other, each `{"conf": {…}, "steps": […]}`, where no steps are all. The last line of the output is JSON: for
-each session the counts of `FitCounters` that each step added, and the Java class behind PySpark's `KMeans()`.
+each session what each step added to `FitCounters`, the Java class behind PySpark's `KMeans()`, and the application.
 
 Nothing of spark_accel is imported here, but where a phase says `"configure": true`.
 """
@@ -11,7 +11,6 @@ import importlib.util
 import json
 import runpy
 import sys
-import time
 from typing import Any
 
 from pyspark import SparkContext
@@ -44,14 +43,14 @@ def session(phase: dict[str, Any]) -> SparkSession:
 
 def run(script: dict[str, Any], folder: str, phase: dict[str, Any]) -> dict[str, Any]:
     spark = session(phase)
-    kmeans = KMeans()._java_obj
-    facts: dict[str, Any] = {"class": kmeans if is_remote() else kmeans.getClass().getName(), "steps": {}}
+    facts: dict[str, Any] = {"steps": {}}
+    if not is_remote():
+        facts |= {"class": KMeans()._java_obj.getClass().getName(), "application": spark.sparkContext.applicationId}
     wanted = phase.get("steps", [step.__name__ for step in script["STEPS"]])
     for step in script["STEPS"]:
         if step.__name__ in wanted:
-            before, start = counts(spark), time.monotonic()
+            before = counts(spark)
             step(spark, folder)
-            print(f"{step.__name__}: {time.monotonic() - start:.1f} s", file=sys.stderr)
             added = {name: count - before.get(name, 0) for name, count in counts(spark).items()}
             facts["steps"][step.__name__] = {name: count for name, count in added.items() if count}
     spark.stop()
@@ -59,8 +58,9 @@ def run(script: dict[str, Any], folder: str, phase: dict[str, Any]) -> dict[str,
 
 
 if __name__ == "__main__":
+    package = importlib.util.find_spec("spark_accel")
     found = {
-        "package": importlib.util.find_spec("spark_accel") is not None,
+        "package": package is not None and package.origin is not None,  # a folder without code has no origin
         "sessions": [run(runpy.run_path(sys.argv[1]), sys.argv[2], phase) for phase in json.loads(sys.argv[3])],
     }
     print(json.dumps(found))
