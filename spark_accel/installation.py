@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from spark_accel import model_store
 from spark_accel.daemon import model_folder
 from spark_accel.daemon.model_config import FILE_NAME as CONFIG
 from spark_accel.daemon.model_folder import PollError
@@ -170,4 +171,5 @@ def _checked(folder: Path, source: Path) -> str:
         raise ModelError(f"{source} has no version folder (1, 2, …)")
     for version in found.versions:
         plan.load(found.version(version))
+    model_store.check_free(found.config.name)
     return staging.check_name(found.config.name)

@@ -72,6 +72,7 @@ class Settings:
     daemon_idle_timeout: float
     daemon_python: str
     fallback: str
+    ml_precision: str
     memory_dir: Path
     memory_limit: int
     given: Mapping[str, str] = field(default_factory=dict)

@@ -54,6 +54,7 @@ def test_a_network_is_imported_listed_shown_and_removed(run: object, network: Pa
         (["show", "absent"], "spark-accel: model 'absent' is not in the repository"),
         (["remove", "../repository"], "spark-accel: model '../repository' is not in the repository"),
         (["install", "/nonexistent"], "spark-accel: /nonexistent"),
+        (["import", "kmeans_lloyd.onnx"], "spark-accel: 'kmeans_lloyd' is a built-in model; take another name"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_1(run: object, arguments: list[str], reason: str) -> None:

@@ -277,3 +277,38 @@ def test_a_folder_that_is_no_model_is_listed_with_its_problem(tmp_path: Path) ->
 
     assert found.name == "broken"
     assert "config.pbtxt" in found.problem
+
+
+def test_a_built_in_model_is_shown_and_not_listed_or_removed(tmp_path: Path) -> None:
+    shown = model_store.facts(tmp_path, "kmeans_lloyd")
+
+    assert (shown.versions, shown.backend, shown.parameters) == ((1,), "estimator", {"source": "built in"})
+    assert model_store.models(tmp_path) == []
+    with pytest.raises(ModelError, match="nearest: 'kmeans_lloyd'"):
+        model_store.facts(tmp_path, "kmean_lloyd")
+    with pytest.raises(ModelError, match=r"'kmeans_lloyd' is built in: the repository .* has nothing to remove"):
+        model_store.remove(tmp_path, "kmeans_lloyd")
+
+
+def test_the_name_of_a_built_in_model_is_taken(model: Path, tmp_path: Path) -> None:
+    config = model / "config.pbtxt"
+    config.write_text(config.read_text().replace("tiny", "kmeans_lloyd"))
+
+    with pytest.raises(ModelError, match="'kmeans_lloyd' is a built-in model; take another name"):
+        installation.install(model.rename(model.parent / "kmeans_lloyd"), tmp_path / "repository")
+
+
+def test_a_folder_named_as_a_built_in_model_is_listed_with_its_problem_and_can_be_removed(
+    model: Path, tmp_path: Path
+) -> None:
+    repository = tmp_path / "repository"
+    installation.install(model, repository)
+    (repository / "tiny").rename(repository / "kmeans_lloyd")
+    config = repository / "kmeans_lloyd" / "config.pbtxt"
+    config.write_text(config.read_text().replace("tiny", "kmeans_lloyd"))
+
+    (found,) = model_store.models(repository)
+
+    assert found.problem == "not used: a built-in model has this name"
+    model_store.remove(repository, "kmeans_lloyd")
+    assert model_store.models(repository) == []

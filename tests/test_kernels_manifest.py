@@ -1,7 +1,9 @@
 """Kernels are found, their manifests read, and a tier chosen by what a device has."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +51,54 @@ def test_the_network_kernels_have_a_tier_for_any_opencl_device() -> None:
     assert all(one.source.is_file() for one in found)
     assert found[-1].requires.opencl_c == (1, 2)
     assert not found[-1].requires.extensions
+
+
+ESTIMATORS = ["kmeans", "logistic", "naive_bayes"]
+
+
+@pytest.mark.parametrize("family", ESTIMATORS)
+def test_the_estimators_kernels_have_a_tier_for_any_device_with_double_precision(family: str) -> None:
+    found = tiers(folder() / family)
+
+    assert [one.name for one in found] == ["x86", "portable"]
+    assert found[-1].requires.opencl_c == (1, 2)
+    assert found[-1].requires.extensions == {"cl_khr_fp64"}
+    assert not found[-1].requires.cpu_flags
+
+
+@pytest.mark.parametrize("family", ESTIMATORS)
+@pytest.mark.parametrize(
+    ("lost", "name"),
+    [
+        ({}, "x86"),
+        ({"cpu_flags": frozenset()}, "portable"),  # a GPU, or not on Linux
+        ({"cpu_flags": frozenset({"avx2", "fma"})}, "portable"),
+        ({"target_attribute": False}, "portable"),
+    ],
+)
+def test_the_x86_tier_is_for_processors_and_compilers_with_all_it_needs(
+    family: str, lost: dict[str, Any], name: str
+) -> None:
+    found = tiers(folder() / family)
+
+    assert select(found, replace(found[0].requires, **lost)).name == name
+
+
+@pytest.mark.parametrize("family", ESTIMATORS)
+def test_a_source_contains_what_it_includes(family: str) -> None:
+    for one in tiers(folder() / family):
+        text = one.text()
+
+        assert "#include" not in text
+        assert "typedef double real;" in text
+        assert "add_slices" in text
+
+
+def test_an_included_file_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "a.cl").write_text('#include "b.h"\n')
+
+    with pytest.raises(KernelError, match=r"b\.h can't be read.*install spark-accel again"):
+        replace(ANY, source=tmp_path / "a.cl").text()
 
 
 def test_build_options_carry_the_defines_of_the_manifest() -> None:

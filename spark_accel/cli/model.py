@@ -54,14 +54,17 @@ def _import(
     device: Device = None,
 ) -> None:
     """Quantise a ResNet to int8 and put it into the model repository, as the next version of NAME."""
-    from spark_accel.networks import importer  # noqa: PLC0415 - each command loads only what it needs
+    from spark_accel import model_store  # noqa: PLC0415 - each command loads only what it needs
+    from spark_accel.networks import importer  # noqa: PLC0415
 
     chosen = chosen_settings(socket, repository, device)
     if (file is None) == (keras is None):
         raise ModelError("give either a network's FILE or --keras NAME: `spark-accel model import --help`")
+    chosen_name = name or (file.stem if file is not None else str(keras))
+    model_store.check_free(chosen_name)
     folder = importer.import_model(
         file if file is not None else str(keras),
-        name or (file.stem if file is not None else str(keras)),
+        chosen_name,
         chosen.repository,
         calibration=calibration,
         labels=labels,
@@ -87,7 +90,7 @@ def _install(
 
 
 def _list(socket: Socket = None, repository: Repository = None, device: Device = None, as_json: AsJson = False) -> None:
-    """Print the models of the repository."""
+    """Print the models of the repository. What is built in (docs/estimator-kernels.md) is not in it."""
     from spark_accel import model_store  # noqa: PLC0415
 
     found = model_store.models(chosen_settings(socket, repository, device).repository)

@@ -1,7 +1,7 @@
 """What a model runs on: the interface of backends, which one a configuration names, and `identity`.
 
 A backend is made from a model's configuration, folder and device, and runs batches. It reads inputs where they lie; the
-worker writes outputs where they are wanted. Networks are `network_backend.py`'s.
+worker writes outputs where they are wanted. Networks are `network_backend.py`'s, estimators `estimator_backend.py`'s.
 """
 
 import time
@@ -16,6 +16,8 @@ from spark_accel.daemon.request import RequestError
 
 if TYPE_CHECKING:
     import pyopencl as cl
+
+    from spark_accel.daemon.estimator_backend import Estimators
 
 _MAX_DELAY_MS = 600_000
 
@@ -46,21 +48,38 @@ class BackendError(Exception):
     """A model can't run on its backend. The text is a ModelLoadError's: `Invalid argument: …`."""
 
 
-def load(name: str, folder: Path, config: Mapping[str, Any], device: "cl.Device | None") -> Backend:
-    """The backend of model `name`, whose version is in `folder`, on `device` (None: numpy); raises BackendError.
+class Backends:
+    """The backends of a worker, which drives `device` (None: numpy), and what they share."""
 
-    `config` is the ModelConfig as `MessageToDict` gives it.
-    """
-    if config.get("backend") == "network":
-        from spark_accel.daemon.network_backend import NetworkBackend  # noqa: PLC0415 - `identity` needs no numpy
+    def __init__(self, device: "cl.Device | None") -> None:
+        self._device = device
+        self._estimators: Estimators | None = None  # made with the first model that needs it
 
-        return NetworkBackend(folder, config, device)
-    if config.get("backend") == "identity":
-        return Identity(name, config)
-    raise BackendError(
-        f"Invalid argument: unable to find backend library for backend '{config.get('backend', '')}', try specifying"
-        " runtime on the model configuration."
-    )
+    def load(self, name: str, folder: Path, config: Mapping[str, Any]) -> Backend:
+        """The backend of model `name`, whose version is in `folder`; raises BackendError.
+
+        `config` is the ModelConfig as `MessageToDict` gives it.
+        """
+        if config.get("backend") == "network":
+            from spark_accel.daemon.network_backend import NetworkBackend  # noqa: PLC0415 - `identity` needs no numpy
+
+            return NetworkBackend(folder, config, self._device)
+        if config.get("backend") == "estimator":
+            from spark_accel.daemon.estimator_backend import Estimators  # noqa: PLC0415 - as above
+
+            self._estimators = self._estimators or Estimators(self._device)
+            return self._estimators.model(name)
+        if config.get("backend") == "identity":
+            return Identity(name, config)
+        raise BackendError(
+            f"Invalid argument: unable to find backend library for backend '{config.get('backend', '')}', try"
+            " specifying runtime on the model configuration."
+        )
+
+    def region_closed(self, region: int) -> None:
+        """Forgets what was kept of a region that is gone; called by the thread that runs batches."""
+        if self._estimators is not None:
+            self._estimators.region_closed(region)
 
 
 class Identity:

@@ -18,17 +18,18 @@ from spark_accel.daemon.request import RequestError
 
 @dataclass(frozen=True)
 class Place:
-    """`size` bytes at `offset` of an open file."""
+    """`size` bytes at `offset` of the open file of a region. `region` is its number, which is never used twice."""
 
+    region: int
     descriptor: int
     offset: int
     size: int
 
-    def read_into(self, view: memoryview, name: str) -> None:
-        """Fills `view` with the bytes of input `name`; raises RequestError if the file has become shorter."""
+    def read_into(self, view: memoryview, name: str, start: int = 0) -> None:
+        """Fills `view` with the bytes of input `name` from `start` on; raises RequestError if the file is too short."""
         done = 0
         while done < len(view):
-            got = os.preadv(self.descriptor, [view[done:]], self.offset + done)
+            got = os.preadv(self.descriptor, [view[done:]], self.offset + start + done)
             if not got:
                 raise self._cut(f"input '{name}'")
             done += got
@@ -131,4 +132,4 @@ def decode(header: Header, payload: memoryview, files: Mapping[int, int]) -> lis
 
 def _place(place: Sequence[int], files: Mapping[int, int]) -> Place:
     region, offset, size = place
-    return Place(files[region], offset, size)
+    return Place(region, files[region], offset, size)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from spark_accel.daemon import pocl_processor
 from spark_accel.daemon.kernels import Properties
 from spark_accel.errors import AccelError, ConfigurationError
 
@@ -100,6 +101,7 @@ def open_device(id: str) -> "cl.Device":
     devices = {facts.id: device for facts, device in _opencl_devices()}
     if id not in devices:
         raise DeviceError(f"device '{id}' is not there; there are: {', '.join(devices) or 'none'}")
+    pocl_processor.let_it_compile(devices[id])
     return devices[id]
 
 
@@ -109,12 +111,31 @@ def properties(device: "cl.Device") -> Properties:
 
     version = re.search(r"(\d+)\.(\d+)", device.opencl_c_version)
     modes = {name: value for name, value in vars(cl.device_fp_config).items() if name.isupper()}
+    is_cpu = bool(device.type & cl.device_type.CPU)
     return Properties(
         opencl_c=(int(version[1]), int(version[2])) if version else (1, 0),
         compiler=bool(device.compiler_available),
         floating_point=frozenset(name for name, value in modes.items() if device.single_fp_config & value),
         extensions=frozenset(device.extensions.split()),
+        cpu_flags=pocl_processor.cpu_flags() if is_cpu else frozenset(),
+        target_attribute=is_cpu and bool(device.compiler_available) and _has_target_attribute(device),
     )
+
+
+def _has_target_attribute(device: "cl.Device") -> bool:
+    import pyopencl as cl  # noqa: PLC0415
+
+    source = """
+        #if !defined(__clang__) || !defined(__x86_64__) || !__has_attribute(target)
+        #error
+        #endif
+        __kernel void nothing(void) {}
+    """
+    try:
+        pocl_processor.build(device, source)
+    except cl.Error:
+        return False
+    return True
 
 
 def _matching(facts: Sequence[DeviceFacts], specification: str) -> tuple[DeviceFacts, ...]:

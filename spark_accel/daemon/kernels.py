@@ -2,10 +2,14 @@
 
 A family is a folder `kernels/NAME` with a `manifest.json` and a source file a tier. The manifest lists the tiers, the
 most specific first; the first one whose requirements a device meets is taken. What is compiled and run is up to
-`opencl_network.py`; this file knows no OpenCL.
+`opencl_*.py`; this file knows no OpenCL.
+
+A source may have lines `#include "PATH"`, relative to itself: they are resolved here, so that no compiler needs to find
+or be told folders.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import Any
 from spark_accel.errors import AccelError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 _FOLDERS = (_PACKAGE / "kernels", _PACKAGE.parent / "kernels")  # of a wheel, of a checkout
 
 
@@ -26,21 +31,30 @@ class Properties:
     """What a tier may require and a device has; names as in the OpenCL specification.
 
     `opencl_c`: version of OpenCL C; `compiler`: whether source can be built; `floating_point`: capabilities of
-    single precision; `extensions`: of the device.
+    single precision; `extensions`: of the device; `cpu_flags`: of the processor, as Linux names them, for devices that
+    are one; `target_attribute`: whether the compiler takes functions for other processors than it thinks there is.
     """
 
     opencl_c: tuple[int, int] = (1, 0)
     compiler: bool = False
     floating_point: frozenset[str] = frozenset()
     extensions: frozenset[str] = frozenset()
+    cpu_flags: frozenset[str] = frozenset()
+    target_attribute: bool = False
 
     def lacks(self, required: "Properties") -> list[str]:
         """What of `required` is missing, in words; empty if nothing is."""
-        missing = sorted((required.floating_point - self.floating_point) | (required.extensions - self.extensions))
+        missing = sorted(
+            (required.floating_point - self.floating_point)
+            | (required.extensions - self.extensions)
+            | (required.cpu_flags - self.cpu_flags)
+        )
         if self.opencl_c < required.opencl_c:
             missing.append("OpenCL C {}.{}".format(*required.opencl_c))
         if required.compiler and not self.compiler:
             missing.append("a compiler")
+        if required.target_attribute and not self.target_attribute:
+            missing.append("a compiler with the attribute 'target'")
         return missing
 
 
@@ -61,6 +75,10 @@ class Tier:
     def build_options(self) -> list[str]:
         """What the OpenCL compiler is given."""
         return ["-cl-std=CL1.2", *(f"-D{name}={value}" for name, value in self.defines.items())]
+
+    def text(self) -> str:
+        """The source with what it includes; raises KernelError for a file that can't be read."""
+        return _text(self.source)
 
 
 def folder() -> Path:
@@ -93,6 +111,14 @@ def select(tiers: Sequence[Tier], properties: Properties) -> Tier:
     raise KernelError(f"no kernels for this device: {_joined(reasons)}")
 
 
+def _text(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise KernelError(f"{path} can't be read: {error}; install spark-accel again") from error
+    return _INCLUDE.sub(lambda line: _text(path.parent / line[1]), text)
+
+
 def _joined(reasons: Iterable[str]) -> str:
     return "; ".join(reasons) or "the manifest has no tiers"
 
@@ -102,7 +128,7 @@ def _properties(row: Mapping[str, Any]) -> Properties:
     if "opencl_c" in values:
         major, minor = values["opencl_c"].split(".")
         values["opencl_c"] = (int(major), int(minor))
-    for name in ("floating_point", "extensions"):
+    for name in ("floating_point", "extensions", "cpu_flags"):
         if name in values:
             values[name] = frozenset(values[name])
     return Properties(**values)

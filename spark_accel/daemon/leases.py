@@ -30,6 +30,7 @@ _DELAY, _LONGEST_DELAY = 0.05, 5.0  # seconds between looks at files that are st
 class _Lease:
     client: str
     since: float
+    disk: Path | None  # where its regions may lie besides the daemon's own folder
 
 
 class Leases:
@@ -46,10 +47,15 @@ class Leases:
         self._collecting: asyncio.Task[None] | None = None
         self._ended = False
 
-    async def hold(self, client: str) -> AsyncGenerator[accel_pb2.LeaseGrant, None]:
-        """Grants a lease, which lasts until the generator is closed or cancelled."""
+    async def hold(self, client: str, disk: str = "") -> AsyncGenerator[accel_pb2.LeaseGrant, None]:
+        """Grants a lease, which lasts until the generator is closed or cancelled.
+
+        `disk` is a folder where its regions may lie, too; raises RequestError if it can't be used.
+        """
         lease = self._prefix + secrets.token_hex(4)
-        self._held[lease] = _Lease(client, time.time())
+        if disk:
+            self._regions.allow_disk(lease, Path(disk))
+        self._held[lease] = _Lease(client, time.time(), Path(disk) if disk else None)
         _log.info("lease %s: %s", lease, client)
         try:
             yield accel_pb2.LeaseGrant(lease=lease, memory_dir=str(self._memory), repository=str(self._repository))
@@ -87,11 +93,13 @@ class Leases:
         self._delete_ownerless()
 
     def _end(self, lease: str) -> None:
-        del self._held[lease]
+        disk = self._held.pop(lease).disk
         self._last_end = time.monotonic()
         _log.info("lease %s has ended", lease)
         self._scheduler.drop_lease(lease)
         self._regions.drop_lease(lease)
+        if disk is not None:
+            _delete_all(disk, lease)
         if not self._ended:
             self.collect()
 
@@ -114,6 +122,14 @@ class Leases:
 
     def _belongs(self, file: str) -> bool:
         return file[: len(self._prefix) + 8] in self._held
+
+
+def _delete_all(folder: Path, prefix: str) -> None:
+    """Deletes the files in `folder` whose names start so."""
+    with contextlib.suppress(OSError):  # the client may have deleted the folder
+        for entry in os.scandir(folder):
+            if entry.name.startswith(prefix):
+                _delete(Path(entry.path))
 
 
 def _delete(path: Path) -> bool:

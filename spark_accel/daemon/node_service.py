@@ -16,8 +16,8 @@ Context: TypeAlias = grpc.aio.ServicerContext
 class Leases(Protocol):
     """The leases that clients hold."""
 
-    def hold(self, client: str) -> AsyncGenerator[accel_pb2.LeaseGrant, None]:
-        """Grants a lease, which lasts until the generator is closed or cancelled."""
+    def hold(self, client: str, disk: str = "") -> AsyncGenerator[accel_pb2.LeaseGrant, None]:
+        """Grants a lease, which lasts until the generator is closed or cancelled; `disk` may hold regions, too."""
 
     def facts(self) -> Iterable[accel_pb2.LeaseFacts]:
         """The leases that are held."""
@@ -35,7 +35,7 @@ class NodeService(accel_pb2_grpc.NodeServicer):
 
     async def Lease(self, request: accel_pb2.LeaseRequest, context: Context) -> AsyncIterator[accel_pb2.LeaseGrant]:
         """Holds a lease for as long as the client keeps the call open."""
-        async with aclosing(self._leases.hold(request.client)) as grants:
+        async with aclosing(self._leases.hold(request.client, request.disk_dir)) as grants:
             async for grant in grants:
                 yield grant
 

@@ -42,7 +42,7 @@ def _built(device: cl.Device) -> _Built:
     tier = kernels.select(kernels.tiers(kernels.folder() / "network"), properties(device))
     context = cl.Context([device])
     # pyopencl's own cache of binaries is not safe for several processes; drivers have theirs.
-    program = cl.Program(context, tier.source.read_text(encoding="utf-8"))
+    program = cl.Program(context, tier.text())
     program.build(options=tier.build_options(), cache_dir=False)  # type: ignore[arg-type]
     # A CPU's work items are best left alone: vectors are explicit in the kernels.
     local_size = (1, 1) if device.type & cl.device_type.CPU else None

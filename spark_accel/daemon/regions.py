@@ -1,8 +1,9 @@
 """The registered shared-memory regions: which file, which part of it, whose lease, and its open descriptor.
 
 Nothing is mapped here and nothing is read: workers do that, with descriptors that the scheduler hands them. A region is
-a plain file of the daemon's own user, directly in the folder `memory.dir`; no link is followed. Every bound is checked
-by subtraction against the region's own size. The file's size can change afterwards, so workers check it again at use.
+a plain file of the daemon's own user, directly in the folder `memory.dir` or, under a key `disk:NAME`, in the folder on
+disk that the lease named; no link is followed. Every bound is checked by subtraction against the region's own size. The
+file's size can change afterwards, so workers check it again at use.
 """
 
 import mmap
@@ -19,6 +20,7 @@ from tritonclient.grpc import service_pb2 as pb
 from spark_accel.daemon.request import RegionSlice, RequestError
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_DISK_PREFIX = "disk:"
 _RESERVED_PREFIX = "triton_python_backend_shm_region_"
 _MAX_NAME = 1024
 _ADDRESS_SPACE = 2**64
@@ -36,6 +38,11 @@ class Region:
     lease: str
     descriptor: int
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether it takes no memory."""
+        return self.key.startswith(_DISK_PREFIX)
+
 
 class Regions:
     """The table of regions. `limit` is how many bytes one lease may hold; clients without a lease share one limit.
@@ -51,9 +58,22 @@ class Regions:
         self._closed = closed
         self._next = 1
         self._by_name: dict[str, Region] = {}
+        self._disks: dict[str, Path] = {}  # by lease: the folder of its regions on disk
         self._open: dict[int, Region] = {}  # also those that `drop_lease` left to the requests that run on them
         # Sockets and pipes need descriptors too: a client that registers without end must not use them all up.
         self._most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+
+    def allow_disk(self, lease: str, folder: Path) -> None:
+        """Lets the lease have regions in a folder on disk, too; raises RequestError unless only this user may write."""
+        try:
+            facts = folder.lstat()
+        except (OSError, ValueError) as error:
+            raise _invalid(f"disk_dir '{folder}' can't be used: {error}") from None
+        if not folder.is_absolute() or not stat.S_ISDIR(facts.st_mode):
+            raise _invalid(f"disk_dir '{folder}' is no folder, or not an absolute path")
+        if facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
+            raise _invalid(f"disk_dir '{folder}' must belong to user {os.geteuid()} and be writable by nobody else")
+        self._disks[lease] = folder
 
     def register(self, name: str, key: str, offset: int, size: int, lease: str = "") -> None:
         """Opens the file `key` and registers `size` bytes at `offset` of it as `name`; raises RequestError."""
@@ -61,16 +81,17 @@ class Regions:
             raise RequestError(StatusCode.ALREADY_EXISTS, f"shared memory region '{name}' already in manager")
         if len(name) > _MAX_NAME:
             raise _invalid(f"the name of a shared memory region may have {_MAX_NAME} characters, got {len(name)}")
-        file = _file_name(name, key)
+        folder, file = self._place(name, key, lease)
         if any(region.key == key for region in self._by_name.values()):
             raise RequestError(StatusCode.INTERNAL, f"Invalid shared memory region: '{key}'")
         if len(self._open) >= self._most:
             raise _exhausted(f"{len(self._open)} shared memory regions are registered; unregister some before '{name}'")
-        descriptor = self._open_file(file, key)
+        descriptor = _open_file(folder / file, key)
+        region = Region(self._next, name, key, offset, size, lease, descriptor)
         try:
             _check_extent(name, offset, size, os.fstat(descriptor).st_size)
-            held = sum(region.size for region in self._open.values() if region.lease == lease)
-            if size > self._limit - held:
+            held = sum(one.size for one in self._open.values() if one.lease == lease and not one.on_disk)
+            if not region.on_disk and size > self._limit - held:
                 raise _exhausted(
                     f"shared memory region '{name}' of {size} bytes is more than this client may hold: {held} of"
                     f" {self._limit} bytes are in use (setting spark.accel.memory.limit)"
@@ -78,7 +99,6 @@ class Regions:
         except RequestError:
             os.close(descriptor)
             raise
-        region = Region(self._next, name, key, offset, size, lease, descriptor)
         self._next += 1
         self._by_name[name] = self._open[region.number] = region
 
@@ -119,6 +139,7 @@ class Regions:
         """Forgets the regions of a lease that has ended; those in use are closed when their last request has ended."""
         for region in [region for region in self._by_name.values() if region.lease == lease]:
             del self._by_name[region.name]
+        self._disks.pop(lease, None)
         self.sweep()
 
     def sweep(self) -> None:
@@ -155,17 +176,25 @@ class Regions:
         os.close(region.descriptor)
         self._closed(region.number)
 
-    def _open_file(self, file: str, key: str) -> int:
-        refusal = RequestError(StatusCode.INTERNAL, f"Unable to open shared memory region: '{key}'")
-        try:
-            descriptor = os.open(self._folder / file, _FLAGS)
-        except OSError:
-            raise refusal from None
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
-            os.close(descriptor)
-            raise refusal
-        return descriptor
+    def _place(self, name: str, key: str, lease: str) -> tuple[Path, str]:
+        if not key.startswith(_DISK_PREFIX):
+            return self._folder, _file_name(name, key)
+        if lease not in self._disks:
+            raise _invalid(f"region '{name}' has the key '{key}', and its lease named no disk_dir")
+        return self._disks[lease], _file_name(name, key.removeprefix(_DISK_PREFIX))
+
+
+def _open_file(path: Path, key: str) -> int:
+    refusal = RequestError(StatusCode.INTERNAL, f"Unable to open shared memory region: '{key}'")
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except OSError:
+        raise refusal from None
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+        os.close(descriptor)
+        raise refusal
+    return descriptor
 
 
 def _file_name(name: str, key: str) -> str:

@@ -17,7 +17,7 @@ from grpc import StatusCode
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from spark_accel.daemon import model_config, model_folder
+from spark_accel.daemon import builtin_models, model_config, model_folder
 from spark_accel.daemon.model_config import ConfigError, LoadedModel, ModelLoadError
 from spark_accel.daemon.model_folder import ModelFolder, PollError
 from spark_accel.daemon.request import RequestError
@@ -113,9 +113,13 @@ class Repository:
         return self._statistics.response((name, ready) for ready in ([number] if number else ready))
 
     def index(self, only_ready: bool) -> pb.RepositoryIndexResponse:
-        """RepositoryIndex: the models that have a folder, each with the versions that were ever loaded."""
+        """RepositoryIndex: the models that have a folder, each with the versions that were ever loaded.
+
+        Built-in ones, which have none, are listed once they were loaded.
+        """
         answer = pb.RepositoryIndexResponse()
-        for name in model_folder.names(self._folder):
+        built_in = (name for name in builtin_models.names() if name in self._models)
+        for name in sorted({*model_folder.names(self._folder), *built_in}):
             versions = self._models.get(name, _Model()).versions
             for number, version in sorted(versions.items()):
                 if version.state == READY or not only_ready:
@@ -131,6 +135,8 @@ class Repository:
         """
         model_folder.check_name(name)
         override = _override(name, parameters)
+        if override is not None and builtin_models.folder(name):
+            raise _invalid(f"model '{name}' is built in: its configuration can't be replaced by parameter 'config'")
         await asyncio.shield(self._start(self._load(name, override)))
 
     async def unload(self, name: str) -> None:
@@ -168,7 +174,7 @@ class Repository:
         async with self._lock(name):
             known = self._models.get(name, _Model())
             try:
-                found = await asyncio.to_thread(model_folder.poll, self._folder, name)
+                found = await asyncio.to_thread(_poll, self._folder, name)
             except PollError as error:
                 raise _not_polled(name, error) from None
             written = override or known.override or found.config
@@ -243,6 +249,16 @@ def parse_version(text: str) -> int:
         f"failed to get model version from specified version string '{text}'{details}, version should be an integral"
         " value > 0",
     )
+
+
+def _poll(repository: Path, name: str) -> ModelFolder:
+    """The model of this name as it lies there, or the built-in one; raises PollError."""
+    built_in = builtin_models.folder(name)
+    if built_in is None:
+        return model_folder.poll(repository, name)
+    if (repository / name).exists():
+        _log.warning("%s is not used: '%s' is a built-in model; rename the folder", repository / name, name)
+    return built_in
 
 
 def _override(name: str, parameters: Mapping[str, Any]) -> ModelConfig | None:

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spark_accel.daemon import backends, batch_request, devices
-from spark_accel.daemon.backends import Backend, BackendError, Outcome
+from spark_accel.daemon import batch_request, devices
+from spark_accel.daemon.backends import Backend, BackendError, Backends, Outcome
 from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.daemon.link import Buffer, Header, Link
 from spark_accel.daemon.request import RequestError
@@ -33,7 +33,7 @@ class Worker:
     def __init__(self, data: Link, control: Link, device: "cl.Device | None") -> None:
         self._data = data
         self._control = control
-        self._device = device
+        self._backends = Backends(device)
         self._models: dict[int, tuple[str, Backend]] = {}
         self._files: dict[int, int] = {}  # descriptors of regions by number
 
@@ -48,6 +48,7 @@ class Worker:
                 assert descriptor is not None  # noqa: S101 - the daemon sends it with the frame
                 self._files[header["region"]] = descriptor
             else:
+                self._backends.region_closed(header["region"])
                 os.close(self._files.pop(header["region"]))
 
     def manage(self) -> None:
@@ -62,7 +63,7 @@ class Worker:
     def _managed(self, header: Header) -> Header:
         if header["op"] == "load":
             try:
-                model = backends.load(header["name"], Path(header["folder"]), header["config"], self._device)
+                model = self._backends.load(header["name"], Path(header["folder"]), header["config"])
             except BackendError as error:
                 return {"error": str(error)}
             except Exception as error:

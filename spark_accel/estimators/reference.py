@@ -1,14 +1,16 @@
 """The numpy reference of the estimators' kernels: their definition, in float64 whatever the data's own type."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from spark_accel.estimators.rows import Rows, check_range, check_row_pointers, read, stride
+from spark_accel.estimators.rows import ArrayColumn, Column, Rows, check_range, check_row_pointers, read, stride
 from spark_accel.estimators.sums import ClassSums, Float64, LloydSums, LogisticSums
 
-_BLOCK = 4096  # rows that are computed at once, so that memory stays small
+# What is computed at once, so that memory stays small: at most so many rows, and so many elements of a dense matrix.
+_BLOCK_ROWS, _BLOCK_ELEMENTS = 4096, 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,17 +23,16 @@ class Block:
 
 
 class ReferenceEngine:
-    """See Engine. Its data are blocks of at most 4096 rows."""
+    """See Engine. Its data are the columns; each call makes blocks of them."""
 
     def load(self, rows: Rows, resident: bool) -> "ReferenceData":
         """See Engine."""
         rows.check_sizes()
-        data = ReferenceData(rows)
-        return ReferenceData(rows, list(data)) if resident else data
+        return ReferenceData(_copy(rows) if resident else rows, resident)
 
     def resident_bytes(self, data: "ReferenceData") -> int:
         """See Engine."""
-        return sum(block.x.nbytes + block.weights.nbytes for block in data.blocks or ())
+        return data.rows.nbytes if data.resident else 0
 
     def lloyd(self, data: "ReferenceData", centres: Float64) -> LloydSums:
         """See Engine."""
@@ -94,30 +95,44 @@ class ReferenceEngine:
 
 
 class ReferenceData:
-    """A partition as an iterable of blocks, kept (`blocks`) or read anew."""
+    """A partition as an iterable of blocks, made of columns in memory (`resident`) or where they lie."""
 
-    def __init__(self, rows: Rows, blocks: list[Block] | None = None) -> None:
+    def __init__(self, rows: Rows, resident: bool) -> None:
         self.rows = rows
-        self.blocks = blocks
+        self.resident = resident
 
-    def __iter__(self):  # type: ignore[no-untyped-def]  # noqa: ANN204
+    def __iter__(self) -> Iterator[Block]:
         """The blocks, in the order of the rows."""
-        if self.blocks is not None:
-            yield from self.blocks
-            return
-        for start in range(0, self.rows.rows, _BLOCK):
-            yield _block(self.rows, start, min(self.rows.rows, start + _BLOCK))
+        pointers = None
+        if self.rows.row_pointers is not None:
+            pointers = read(self.rows.row_pointers)
+            check_row_pointers(pointers, len(self.rows.values))
+        step = max(1, min(_BLOCK_ROWS, _BLOCK_ELEMENTS // self.rows.features))
+        for start in range(0, self.rows.rows, step):
+            yield _block(self.rows, pointers, start, min(self.rows.rows, start + step))
 
 
-def _block(rows: Rows, start: int, stop: int) -> Block:
+def _copy(rows: Rows) -> Rows:
+    def copied(column: Column | None) -> Column | None:
+        return None if column is None else ArrayColumn(read(column))
+
+    return replace(
+        rows,
+        values=ArrayColumn(read(rows.values)),
+        indices=copied(rows.indices),
+        row_pointers=copied(rows.row_pointers),
+        labels=copied(rows.labels),
+        weights=copied(rows.weights),
+    )
+
+
+def _block(rows: Rows, pointers: npt.NDArray[np.int64] | None, start: int, stop: int) -> Block:
     labels = None if rows.labels is None else read(rows.labels, start, stop)
     weights = np.ones(stop - start) if rows.weights is None else read(rows.weights, start, stop)
-    if rows.row_pointers is None or rows.indices is None:
+    if pointers is None or rows.indices is None:
         width = stride(rows.features)
         x = read(rows.values, start * width, stop * width).reshape(-1, width)[:, : rows.features]
         return Block(x.astype(np.float64), labels, weights)
-    pointers = read(rows.row_pointers)
-    check_row_pointers(pointers, len(rows.values))
     first, last = int(pointers[start]), int(pointers[stop])
     indices = read(rows.indices, first, last)
     check_range("indices", indices, rows.features)

@@ -57,7 +57,7 @@ object AccelDriverPlugin {
   private[sparkaccel] val Python = "python"
 
   /** The Python that runs the daemon: the setting, else the one that Spark runs its Python workers with. */
-  private[sparkaccel] def python(
+  def python(
       settings: Settings,
       configuration: Map[String, String],
       environment: Map[String, String]

@@ -11,7 +11,8 @@ import io.grpc.netty.shaded.io.netty.channel.{ChannelOption, MultiThreadIoEventL
 import io.grpc.netty.shaded.io.netty.channel.epoll.{Epoll, EpollDomainSocketChannel, EpollIoHandler}
 import io.grpc.netty.shaded.io.netty.channel.unix.DomainSocketAddress
 import io.grpc.netty.shaded.io.netty.util.concurrent.DefaultThreadFactory
-import io.grpc.stub.StreamObserver
+import io.grpc.Metadata
+import io.grpc.stub.{MetadataUtils, StreamObserver}
 import org.sparkaccel.inference.{GRPCInferenceServiceGrpc, ModelStatisticsRequest}
 import org.sparkaccel.protocol.{LeaseGrant, LeaseRequest, NodeGrpc}
 
@@ -20,10 +21,12 @@ import org.sparkaccel.protocol.{LeaseGrant, LeaseRequest, NodeGrpc}
   *
   * @param name
   *   who holds the lease, for people
+  * @param disk
+  *   a folder that takes regions for which memory has no room
   * @throws DaemonError
   *   if no daemon answers there, or the socket can't be trusted
   */
-final class DaemonClient(socket: Path, name: String) extends AutoCloseable {
+final class DaemonClient(socket: Path, name: String, val disk: Option[Path] = None) extends AutoCloseable {
   import DaemonClient._
 
   check(socket)
@@ -46,21 +49,34 @@ final class DaemonClient(socket: Path, name: String) extends AutoCloseable {
     .directExecutor()
     .withOption(ChannelOption.SO_KEEPALIVE, null) // grpc-java sets it, and this kind of socket warns that it has none
     .overrideAuthority("localhost")
+    .maxInboundMessageSize(Int.MaxValue) // sums grow with the number of features
+    .keepAliveTime(KeepAliveSeconds, TimeUnit.SECONDS) // a daemon that hangs counts as one that has gone
     .usePlaintext()
     .build()
   private val stream = new LeaseStream
-  NodeGrpc.newStub(channel).lease(LeaseRequest.newBuilder.setClient(name).build(), stream)
+  NodeGrpc
+    .newStub(channel)
+    .lease(LeaseRequest.newBuilder.setClient(name).setDiskDir(disk.fold("")(_.toString)).build(), stream)
 
   /** What the daemon granted. */
   val grant: LeaseGrant = firstAnswer()
+
+  /** The calls of KServe v2, under this client's lease. They throw io.grpc.StatusRuntimeException. */
+  val inference: GRPCInferenceServiceGrpc.GRPCInferenceServiceBlockingStub =
+    GRPCInferenceServiceGrpc
+      .newBlockingStub(channel)
+      .withInterceptors(MetadataUtils.newAttachHeadersInterceptor {
+        val headers = new Metadata
+        headers.put(LeaseKey, grant.getLease)
+        headers
+      })
 
   /** Completes when the lease ends, however it ends. */
   def ended: CompletableFuture[Unit] = stream.ended
 
   /** What the daemon has done since it started, by model and version. */
   def statistics(): Map[String, Counts] = {
-    val reply = GRPCInferenceServiceGrpc
-      .newBlockingStub(channel)
+    val reply = inference
       .withDeadlineAfter(AnswerSeconds, TimeUnit.SECONDS)
       .modelStatistics(ModelStatisticsRequest.getDefaultInstance)
     reply.getModelStatsList.asScala.map { model =>
@@ -90,6 +106,8 @@ final class DaemonClient(socket: Path, name: String) extends AutoCloseable {
 
 object DaemonClient {
   private val AnswerSeconds = 5L
+  private val KeepAliveSeconds = 30L
+  private val LeaseKey = Metadata.Key.of("spark-accel-lease", Metadata.ASCII_STRING_MARSHALLER)
   private val OfOthers = PosixFilePermission.values.filterNot(_.name.startsWith("OWNER_")).toSet
 
   /** Refuses a socket that somebody else may have put there, or that this machine can't use. */

@@ -29,6 +29,15 @@ final class Settings private (val assigned: Map[String, String]) {
   /** The Python that runs the daemon, if a setting names one. */
   def daemonPython: Option[String] = Option(apply("daemon.python")).filter(_.nonEmpty)
 
+  /** Whether work that no device can do is an error, and not done on the CPU. */
+  def fallbackIsError: Boolean = apply("fallback") == "error"
+
+  /** Whether estimators pack their data as float64. */
+  def mlFloat64: Boolean = apply("ml.precision") == "float64"
+
+  /** How many bytes of shared memory this process may hold. */
+  def memoryLimit: Long = Settings.bytes(apply("memory.limit"))
+
   /** What was set, as variables of a daemon's environment. */
   def environment: Map[String, String] = for ((key, text) <- assigned) yield Settings.row(key).environment -> text
 
@@ -66,7 +75,7 @@ object Settings {
   }
 
   private val Duration = """\d+(\.\d+)?\s*(us|ms|s|m|min|h|d)?""".r
-  private val Bytes = """\d+(\.\d+)?\s*[kmgt]?b?""".r
+  private val Bytes = """(\d+(?:\.\d+)?)\s*([kmgt]?)b?""".r
 
   /** All keys, in the order of the documentation. */
   lazy val table: Seq[Row] = {
@@ -102,6 +111,11 @@ object Settings {
     def lower(text: String): String = text.toLowerCase(Locale.ROOT)
     val nearest = known.minBy(candidate => distance(lower(candidate), lower(name)).intValue)
     new ConfigurationError(s"unknown setting '$name'; nearest: '$nearest'")
+  }
+
+  private def bytes(text: String): Long = text.trim.toLowerCase(Locale.ROOT) match {
+    case Bytes(number, unit) =>
+      (BigDecimal(number) * (1L << 10 * " kmgt".indexOf(if (unit.isEmpty) " " else unit))).toLong
   }
 
   private def path(text: String): Path = {

@@ -1,20 +1,82 @@
 package org.apache.spark.ml.accel
 
-import org.apache.spark.ml.clustering.{KMeans => StockKMeans, KMeansModel}
+import org.apache.spark.ml.clustering.{AccelKMeans => Internal, KMeans => StockKMeans, KMeansModel}
+import org.apache.spark.ml.linalg.{Vector, Vectors}
 import org.apache.spark.ml.param.ParamMap
-import org.apache.spark.ml.util.{Identifiable, MLWriter}
+import org.apache.spark.ml.util.{Identifiable, Instrumentation, MLWriter}
+import org.apache.spark.mllib.clustering.{AccelKMeans => OldInternal, DistanceMeasure, KMeans => OldKMeans}
 import org.apache.spark.sql.Dataset
 
-/** Stock KMeans, which counts its fits. What it saves is a stock KMeans. */
+/** Spark's KMeans with its distances and sums on the accelerator of each node. All parameters, the model and its summary
+  * are stock Spark's; so is `fit` itself where the device can't do it. With the same seed on the same partitions the
+  * initial centres are stock's.
+  */
 class KMeans(override val uid: String) extends StockKMeans(uid) {
   def this() = this(Identifiable.randomUID("kmeans"))
 
-  setDefault(seed, classOf[StockKMeans].getName.hashCode.toLong) // Spark takes the name of the class, which is ours
+  override def fit(dataset: Dataset[_]): KMeansModel =
+    Accelerated.fit("KMeans", dataset, super.fit(dataset))(fitOnDevice(dataset, _))
 
-  override def fit(dataset: Dataset[_]): KMeansModel = {
-    FitCounters.accelerated("KMeans")
-    super.fit(dataset)
+  override def copy(extra: ParamMap): KMeans = defaultCopy(extra)
+
+  /** Saves what stock Spark loads. */
+  override def write: MLWriter = copyValues(new StockKMeans(uid)).write
+
+  private def fitOnDevice(dataset: Dataset[_], fit: FitContext): KMeansModel = Instrumentation.instrumented { log =>
+    transformSchema(dataset.schema, logging = true)
+    log.logPipelineStage(this)
+    log.logDataset(dataset)
+    log.logParams(
+      this,
+      featuresCol,
+      predictionCol,
+      k,
+      initMode,
+      initSteps,
+      distanceMeasure,
+      maxIter,
+      seed,
+      tol,
+      weightCol
+    )
+    val cosine = $(distanceMeasure) == DistanceMeasure.COSINE
+    val kind = Rows
+      .kind(dataset.schema($(featuresCol)).dataType)
+      .getOrElse(throw new LeftToSpark(Fallback.Type, s"features of type ${dataset.schema($(featuresCol)).dataType}"))
+    val rows = new Rows(kind)
+    val input = Rows.rdd(dataset, $(featuresCol), None, get(weightCol))
+    val packing = Packing(fit.settings.mlFloat64, normalized = cosine, labels = false)
+    Fitting("KMeans", input, rows, packing, fit) { (data, facts) =>
+      log.logNumFeatures(facts.features)
+      log.logNumExamples(facts.rows)
+      log.logSumOfWeights(facts.weightSum)
+      val first = new KMeansInitialisation(data, facts, $(k), $(seed), Option.when(cosine)((input, rows)))
+      val initial = if ($(initMode) == OldKMeans.RANDOM) first.random() else first.parallel($(initSteps))
+      val (centres, cost, iterations) = iterate(initial, new Lloyd(data, facts), cosine)
+      val parent = OldInternal.model(centres, $(distanceMeasure), cost, iterations)
+      val model = copyValues(new KMeansModel(uid, parent).setParent(this))
+      Internal.summarize(model, model.transform(dataset), iterations, cost)
+    }
   }
 
-  override def write: MLWriter = copyValues(new StockKMeans(uid), ParamMap.empty).write
+  /** Lloyd's algorithm: centres, the cost before their last move, and how many moves there were. A centre without rows
+    * stays where it is.
+    */
+  private def iterate(initial: Array[Vector], lloyd: Lloyd, cosine: Boolean): (Array[Vector], Double, Int) = {
+    val centres = initial.clone()
+    var (cost, iteration, converged) = (0.0, 0, false)
+    while (iteration < $(maxIter) && !converged) {
+      // Between vectors of length 1 half the squared distance is 1 minus the cosine.
+      val step = lloyd.step(if (cosine) centres.map(Vectors.normalize(_, 2)) else centres)
+      converged = true
+      for (cluster <- centres.indices if step.weightSums(cluster) > 0) {
+        val mean = if (cosine) Vectors.normalize(step.mean(cluster), 2) else step.mean(cluster)
+        converged &&= OldInternal.converged($(distanceMeasure), centres(cluster), mean, $(tol))
+        centres(cluster) = mean
+      }
+      cost = if (cosine) step.cost / 2 else step.cost
+      iteration += 1
+    }
+    (centres, cost, iteration)
+  }
 }

@@ -1,0 +1,114 @@
+package org.apache.spark.ml.accel
+
+import org.apache.spark.broadcast.Broadcast
+import org.apache.spark.ml.linalg.{Vector, Vectors}
+import org.apache.spark.mllib.clustering.AccelKMeans
+import org.apache.spark.rdd.RDD
+import org.apache.spark.sql.catalyst.InternalRow
+import org.apache.spark.util.random.XORShiftRandom
+
+/** The initial centres of k-means, by the same random choices that stock Spark makes for the same seed, rows and
+  * partitions. Choices are made by row number, so that rows need not be read for them.
+  *
+  * @param original
+  *   the rows as they were before they were normalised, for the cosine distance
+  */
+final private[accel] class KMeansInitialisation(
+    data: PackedDataset,
+    facts: DataFacts,
+    k: Int,
+    seed: Long,
+    original: Option[(RDD[InternalRow], Rows)]
+) {
+  import KMeansInitialisation._
+
+  private val drawn = new XORShiftRandom(seed).nextInt()
+
+  /** Rows chosen at random; fewer than k if some are equal. */
+  def random(): Array[Vector] = given(sample(k)).distinct
+
+  /** k-means|| (Bahmani et al., Scalable K-Means++, VLDB 2012): each step takes about 2k rows with a probability
+    * proportional to their squared distance from the centres so far; k-means++ in the driver then makes k of them.
+    */
+  def parallel(steps: Int): Array[Vector] = {
+    var places = sample(1)
+    var centres = packed(places)
+    for (step <- 0 until steps) {
+      val chosen = data.sharing(centres.flatMap(_.toArray))(choose(step, _))
+      places ++= chosen
+      centres ++= packed(chosen)
+    }
+    val candidates = (if (original.isDefined) given(places) else centres).distinct
+    if (candidates.length <= k) candidates
+    else {
+      val compared = if (original.isDefined) candidates.map(Vectors.normalize(_, 2)) else candidates
+      val weights = new Lloyd(data, facts).step(compared, withWeights = false).weightSums
+      AccelKMeans.plusPlus(candidates, weights, k, LocalIterations)
+    }
+  }
+
+  /** What RDD.takeSample takes of the rows: it never looks at them. */
+  private def sample(count: Int): Array[Place] =
+    data.facts
+      .flatMap(part => Iterator.tabulate(part.rows)((part.index, _)))
+      .takeSample(withReplacement = false, count, drawn)
+
+  private def choose(step: Int, centres: Broadcast[Array[Double]]): Array[Place] = {
+    val (drawn, k) = (this.drawn, this.k) // not this object
+    val sums = data.partitions.map(part => part.index -> part.run(costs(_, centres.value).sum)).collect()
+    val total = sums.sortBy(_._1).map(_._2).sum
+    data.partitions
+      .flatMap { part =>
+        val cost = part.run(costs(_, centres.value))
+        val random = new XORShiftRandom(drawn ^ (step << 16) ^ part.index)
+        cost.indices.iterator.filter(row => random.nextDouble() < 2.0 * cost(row) * k / total).map((part.index, _))
+      }
+      .collect()
+  }
+
+  /** The rows at these places, as they are packed. */
+  private def packed(places: Array[Place]): Array[Vector] = {
+    val wanted = places.groupMap(_._1)(_._2)
+    val rows = data.partitions
+      .filter(part => wanted.contains(part.index))
+      .flatMap { part =>
+        val chosen = wanted(part.index)
+        part.run(packed => chosen.map(row => ((part.index, row), Vectors.dense(packed.row(row)))))
+      }
+      .collect()
+      .toMap
+    places.map(rows)
+  }
+
+  /** The rows at these places, as they were given. */
+  private def given(places: Array[Place]): Array[Vector] = original.fold(packed(places)) { case (input, rows) =>
+    val wanted = places.groupMap(_._1)(_._2).map { case (index, chosen) => index -> chosen.toSet }
+    val found = input
+      .mapPartitionsWithIndex { (index, all) =>
+        wanted.get(index).iterator.flatMap { chosen =>
+          all.zipWithIndex.filter(one => chosen(one._2)).map { case (row, number) =>
+            val features = rows.features(row).get // packed, so it has been looked at
+            ((index, number), Vectors.dense(PartitionPacker.densified(features, features.size)))
+          }
+        }
+      }
+      .collect()
+      .toMap
+    places.map(found)
+  }
+}
+
+private object KMeansInitialisation {
+  private type Place = (Int, Int) // partition, row in it
+  private val LocalIterations = 30 // as stock Spark
+
+  /** Each row's squared distance to the nearest of the centres, computed once for as many centres. */
+  private def costs(packed: PackedPartition, centres: Array[Double]): Array[Double] =
+    packed.costs.collect { case (length, costs) if length == centres.length => costs }.getOrElse {
+      val answer = packed.call("kmeans_costs", withWeights = false)(_.doubles("centres", packed.shifted(centres)))
+      val costs = new Array[Double](packed.rows)
+      answer("costs").get(costs)
+      packed.costs = Some((centres.length, costs))
+      costs
+    }
+}

@@ -1,0 +1,78 @@
+package org.apache.spark.ml.accel
+
+import java.nio.DoubleBuffer
+
+import org.sparkaccel.{KernelCall, Region}
+
+/** One column of a packed partition: `elements` elements of `datatype`, `bytes` bytes at `offset` of a region. */
+final private[accel] case class PackedColumn(
+    name: String,
+    datatype: String,
+    region: Region,
+    offset: Long,
+    bytes: Long,
+    elements: Long
+)
+
+/** A partition as the daemon's kernels read it: `docs/estimator-kernels.md` says how its columns lie.
+  *
+  * @param shift
+  *   what was subtracted from each row, so that float32 holds it well; all zeros for sparse rows and for float64
+  */
+final private[accel] class PackedPartition(
+    val rows: Int,
+    val features: Int,
+    val shift: Array[Double],
+    columns: Seq[PackedColumn],
+    float64: Boolean
+) extends AutoCloseable {
+
+  /** What k-means|| draws its sample from: how many centres there were, and each row's squared distance to the nearest. */
+  @volatile var costs: Option[(Int, Array[Double])] = None
+
+  private val regions = columns.map(_.region).distinct
+  private val byName = columns.map(column => column.name -> column).toMap
+
+  /** Whether the daemon that has it has gone. */
+  def lost: Boolean = regions.exists(_.lost)
+
+  /** Has kernel `model` work on it. Throws [[org.sparkaccel.RegionLost]], [[org.sparkaccel.KernelFailed]]. */
+  def call(model: String, withWeights: Boolean = true)(
+      complete: KernelCall => KernelCall
+  ): Map[String, DoubleBuffer] = {
+    val call = new KernelCall(if (float64) s"${model}_fp64" else model)
+      .parameter("rows", rows.toLong)
+      .parameter("features", features.toLong)
+      .parameter("content_version", 1L) // a region is written once
+    for (column <- columns if withWeights || column.name != "weights")
+      call.region(column.name, column.datatype, column.elements, column.region, column.offset, column.bytes)
+    complete(call).send(regions.head.client)
+  }
+
+  /** Points [n x features], one after the other, in the coordinates of the packed rows. */
+  def shifted(points: Array[Double]): Array[Double] =
+    Array.tabulate(points.length)(i => points(i) - shift(i % features))
+
+  /** Row `index` as it was before it was packed, but for the rounding to float32. */
+  def row(index: Int): Array[Double] = {
+    val width = if (float64) 8 else 4
+    def values(first: Long, count: Int): Array[Double] = {
+      val column = byName("values")
+      val buffer = column.region.read(column.offset + width * first, width * count)
+      if (float64) Array.fill(count)(buffer.getDouble()) else Array.fill(count)(buffer.getFloat().toDouble)
+    }
+    byName.get("row_pointers") match {
+      case None => values(index.toLong * Packing.stride(features), features).zip(shift).map { case (x, a) => x + a }
+      case Some(pointers) =>
+        val both = pointers.region.read(pointers.offset + 8L * index, 16)
+        val (first, end) = (both.getLong(), both.getLong())
+        val column = byName("indices")
+        val indices = column.region.read(column.offset + 4 * first, 4 * (end - first).toInt)
+        val row = new Array[Double](features)
+        values(first, (end - first).toInt).foreach(value => row(indices.getInt()) = value)
+        row
+    }
+  }
+
+  override def close(): Unit = regions.foreach(_.close())
+}

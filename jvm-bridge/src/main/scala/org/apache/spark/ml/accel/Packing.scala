@@ -1,0 +1,104 @@
+package org.apache.spark.ml.accel
+
+import java.nio.{ByteBuffer, ByteOrder}
+
+import org.sparkaccel.{Region, RegionWriter}
+
+/** What an estimator wants its rows packed as.
+  *
+  * @param float64
+  *   whether values are kept as float64, and then as they are
+  * @param shifted
+  *   whether float32 values may be shifted (a sparse partition's never are)
+  * @param shift
+  *   the shift to take, where one is known to be better than what each partition finds by itself
+  * @param normalized
+  *   whether rows are scaled to length 1
+  * @param labels
+  *   whether rows have labels
+  * @param values
+  *   which values are taken; others are left to stock Spark, which has its own words for them
+  */
+final private[accel] case class Packing(
+    float64: Boolean,
+    shifted: Boolean = true,
+    shift: Option[Array[Double]] = None,
+    normalized: Boolean = false,
+    labels: Boolean = true,
+    values: Packing.Values = Packing.Finite
+)
+
+private[accel] object Packing {
+  sealed trait Values
+  case object Finite extends Values
+  case object NonNegative extends Values
+  case object ZeroOne extends Values
+
+  /** Below this share of non-zero elements CSR is faster than dense rows. */
+  val SparseBelow = 0.1
+
+  /** Rows that are looked at before it is decided how the partition is packed. */
+  val Sample = 256
+
+  /** Labels below are counted in arrays. */
+  val MostClasses: Int = 1 << 16
+
+  /** How many elements a dense row occupies: rows start at multiples of a vector of 16. */
+  def stride(features: Int): Int = (features + 15) / 16 * 16
+}
+
+/** Appends columns to a region. Little-endian, each column at a multiple of 64 bytes. */
+final private[accel] class ColumnWriter(writer: RegionWriter) {
+  private val buffer = ByteBuffer.allocateDirect(ColumnWriter.Chunk).order(ByteOrder.LITTLE_ENDIAN)
+
+  /** Bytes so far. */
+  def position: Long = writer.size + buffer.position()
+
+  def floats(values: Array[Float], count: Int): Unit = pieces(count, 4) { (from, n) =>
+    buffer.asFloatBuffer.put(values, from, n)
+  }
+
+  def doubles(values: Array[Double], count: Int): Unit = pieces(count, 8) { (from, n) =>
+    buffer.asDoubleBuffer.put(values, from, n)
+  }
+
+  def ints(values: Array[Int], count: Int): Unit =
+    pieces(count, 4)((from, n) => buffer.asIntBuffer.put(values, from, n))
+
+  def longs(values: Array[Long], count: Int): Unit = pieces(count, 8) { (from, n) =>
+    buffer.asLongBuffer.put(values, from, n)
+  }
+
+  /** Fills up to the next multiple of 64 bytes. */
+  def align(): Unit = {
+    val zeros = ((64 - position % 64) % 64).toInt
+    pieces(zeros, 1)((_, n) => (0 until n).foreach(i => buffer.put(buffer.position() + i, 0.toByte)))
+  }
+
+  def finish(): Region = {
+    flush()
+    writer.register()
+  }
+
+  /** Has `put` copy `count` elements of `size` bytes, as many at a time as the buffer takes. */
+  private def pieces(count: Int, size: Int)(put: (Int, Int) => Any): Unit = {
+    var done = 0
+    while (done < count) {
+      if (buffer.remaining < size) flush()
+      val n = math.min(count - done, buffer.remaining / size)
+      put(done, n)
+      buffer.position(buffer.position() + n * size)
+      done += n
+    }
+  }
+
+  private def flush(): Unit = {
+    buffer.flip()
+    writer.write(buffer)
+    buffer.clear()
+  }
+}
+
+private object ColumnWriter {
+  private val Chunk = 1 << 20
+}

@@ -1,0 +1,169 @@
+package org.apache.spark.ml.accel
+
+/** Sums over rows by feature, relative to a `shift` near the data so that variances keep their digits: of weight x
+  * deviation, of weight x its square, and its largest absolute value. NaN and infinities among the values show in
+  * `first`.
+  */
+final private[accel] class Moments(val shift: Array[Double]) extends Serializable {
+  val first = new Array[Double](shift.length)
+  val second = new Array[Double](shift.length)
+  val largest = new Array[Double](shift.length)
+
+  /** Adds a row; `deviation` is where row - shift is left. The loops are apart so that each becomes vector code. */
+  def add(row: Array[Double], weight: Double, deviation: Array[Double]): Unit = {
+    val n = row.length
+    var j = 0
+    while (j < n) { deviation(j) = row(j) - shift(j); j += 1 }
+    j = 0
+    while (j < n) { first(j) += weight * deviation(j); j += 1 }
+    j = 0
+    while (j < n) { second(j) += weight * deviation(j) * deviation(j); j += 1 }
+    j = 0
+    while (j < n) { largest(j) = math.max(largest(j), math.abs(deviation(j))); j += 1 }
+  }
+
+  /** Adds the non-zero elements of a row; the shift is zero. */
+  def add(indices: Array[Int], values: Array[Double], weight: Double): Unit = {
+    var i = 0
+    while (i < indices.length) {
+      val (j, x) = (indices(i), values(i))
+      first(j) += weight * x
+      second(j) += weight * x * x
+      largest(j) = math.max(largest(j), math.abs(x))
+      i += 1
+    }
+  }
+
+  def finite: Boolean = first.forall(value => !value.isNaN && !value.isInfinite)
+}
+
+/** By label: how many rows have it, and their weights. */
+final private[accel] class Labels extends Serializable {
+  private var counts = new Array[Long](2)
+  private var weights = new Array[Double](2)
+  private var classes = 0
+
+  def add(label: Int, weight: Double): Unit = add(label, 1, weight)
+
+  def add(that: Labels): Unit = for (label <- 0 until that.size) add(label, that.count(label), that.weight(label))
+
+  private def add(label: Int, count: Long, weight: Double): Unit = {
+    if (label >= counts.length) {
+      val size = math.max(label + 1, 2 * counts.length)
+      counts = counts.padTo(size, 0L)
+      weights = weights.padTo(size, 0.0)
+    }
+    counts(label) += count
+    weights(label) += weight
+    classes = math.max(classes, label + 1)
+  }
+
+  /** One more than the largest label. */
+  def size: Int = classes
+
+  def count(label: Int): Long = counts(label)
+
+  def weight(label: Int): Double = weights(label)
+}
+
+/** What is known of a partition once it is packed. It is a small object of a persisted RDD, so that later tasks go where
+  * the packed rows are.
+  *
+  * @param refused
+  *   why the rows are left to stock Spark, if they are
+  */
+final private[accel] case class PartitionFacts(
+    index: Int,
+    rows: Int,
+    features: Int,
+    weightSum: Double,
+    weightSquareSum: Double,
+    moments: Option[Moments],
+    labels: Labels,
+    sparse: Boolean,
+    refused: Option[LeftToSpark] = None
+)
+
+/** What is known of all rows: counts, and by feature mean, variance, and largest distance from the mean. Partitions are
+  * added in their order, so that the same data gives the same bits.
+  */
+final private[accel] class DataFacts(parts: Seq[PartitionFacts]) {
+  private val filled = parts.filter(_.rows > 0).sortBy(_.index)
+
+  val rows: Long = filled.map(_.rows.toLong).sum
+  val features: Int = filled.headOption.fold(0)(_.features)
+  val weightSum: Double = filled.map(_.weightSum).sum
+  val weightSquareSum: Double = filled.map(_.weightSquareSum).sum
+  val rowsByPartition: Map[Int, Int] = filled.map(part => part.index -> part.rows).toMap
+  val labels: Labels = new Labels
+  filled.foreach(part => labels.add(part.labels))
+
+  /** Why stock Spark has to see the rows: a partition refused one, or they differ in length. */
+  val refused: Option[LeftToSpark] =
+    parts.flatMap(_.refused).headOption.orElse {
+      Option.when(filled.exists(_.features != features))(
+        new LeftToSpark(Fallback.Rows, "there are vectors of different lengths")
+      )
+    }
+
+  /** Mean, and sum of weight x squared distance from the mean (Chan, Golub, LeVeque 1979, eq. 2.1). */
+  lazy val (mean: Array[Double], squares: Array[Double]) = {
+    val mean = new Array[Double](features)
+    val squares = new Array[Double](features)
+    var seen = 0.0
+    for (part <- filled if part.weightSum > 0; moments <- part.moments) {
+      val total = seen + part.weightSum
+      for (j <- 0 until features) {
+        val offset = moments.first(j) / part.weightSum
+        val delta = moments.shift(j) + offset - mean(j)
+        mean(j) += delta * (part.weightSum / total)
+        squares(j) += math.max(0, moments.second(j) - moments.first(j) * offset) +
+          delta * delta * (seen * part.weightSum / total)
+      }
+      seen = total
+    }
+    (mean, squares)
+  }
+
+  /** Unbiased standard deviations, as Spark's Summarizer has them for weighted rows. */
+  lazy val std: Array[Double] = {
+    val denominator = weightSum - weightSquareSum / weightSum
+    squares.map(sum => if (denominator > 0) math.sqrt(sum / denominator) else 0.0)
+  }
+
+  /** Not less than the largest distance of a value from the mean, by feature. */
+  lazy val reach: Array[Double] = {
+    val reach = new Array[Double](features)
+    for (part <- filled; moments <- part.moments; j <- 0 until features) {
+      // A sparse partition's zeros are values, too, and not in `largest`.
+      reach(j) = math.max(reach(j), moments.largest(j) + math.abs(moments.shift(j) - mean(j)))
+    }
+    reach
+  }
+
+  /** Whether float32, relative to each partition's shift, keeps at least as many digits as half of float64's. */
+  lazy val shiftsAreGood: Boolean = filled.forall { part =>
+    part.sparse || part.moments.forall { moments =>
+      (0 until features).forall { j =>
+        val offset = moments.first(j) / part.weightSum
+        val variance = moments.second(j) / part.weightSum - offset * offset
+        part.weightSum == 0 || offset * offset <= DataFacts.Drift * math.max(0, variance) || offset == 0 ||
+        math.abs(offset) <= DataFacts.Rounding * math.abs(moments.shift(j))
+      }
+    }
+  }
+
+  /** Whether all values, relative to the shifts, and their squares are float32's ordinary numbers. */
+  lazy val fitsFloat32: Boolean = filled.forall { part =>
+    part.moments.forall(
+      _.largest.forall(value => value == 0 || (value > DataFacts.Smallest && value < DataFacts.Largest))
+    )
+  }
+}
+
+private object DataFacts {
+  private val Drift = 64.0 * 64.0
+  private val Rounding = 1e-12
+  private val Smallest = 1e-15
+  private val Largest = 1e15
+}

@@ -1,0 +1,148 @@
+package org.sparkaccel
+
+import java.nio.{ByteBuffer, ByteOrder, DoubleBuffer}
+import java.util.concurrent.{TimeoutException, TimeUnit}
+
+import scala.annotation.tailrec
+import scala.jdk.CollectionConverters._
+
+import com.google.protobuf.{ByteString, UnsafeByteOperations}
+import io.grpc.{Status, StatusRuntimeException}
+
+import org.sparkaccel.inference.{InferParameter, ModelInferRequest, ModelInferResponse, RepositoryModelLoadRequest}
+
+/** The daemon can't do what it was asked for, and would not if it were asked again. */
+class KernelFailed(message: String, cause: Throwable = null) extends RuntimeException(message, cause)
+
+/** The daemon that had the regions has gone: they have to be written again, for another. */
+class RegionLost(message: String, cause: Throwable = null) extends RuntimeException(message, cause)
+
+/** One request to a kernel of the node daemon, sent again while a worker is being replaced.
+  *
+  * {{{
+  * val sums = new KernelCall("kmeans_lloyd").parameter("rows", n)
+  *   .region("values", "FP32", n * stride, region, 0, 4 * n * stride).doubles("centres", centres).send(region.client)
+  * sums("cost").get(0)
+  * }}}
+  */
+final class KernelCall(model: String) {
+  private val request = ModelInferRequest.newBuilder.setModelName(model)
+
+  def parameter(name: String, value: Long): this.type = {
+    request.putParameters(name, number(value))
+    this
+  }
+
+  def parameter(name: String, value: Boolean): this.type = {
+    request.putParameters(name, InferParameter.newBuilder.setBoolParam(value).build())
+    this
+  }
+
+  /** An input of `elements` elements that lies in a region; offset and size are bytes. */
+  def region(name: String, datatype: String, elements: Long, region: Region, offset: Long, size: Long): this.type = {
+    request
+      .addInputsBuilder()
+      .setName(name)
+      .setDatatype(datatype)
+      .addShape(elements)
+      .putAllParameters(place(region, offset, size))
+    this
+  }
+
+  /** An input of FP64 that travels with the request. */
+  def doubles(name: String, values: Array[Double]): this.type = {
+    request.addInputsBuilder().setName(name).setDatatype("FP64").addShape(values.length.toLong)
+    request.addRawInputContents(KernelCall.bytes(values))
+    this
+  }
+
+  /** Has an output written to a region; others travel with the answer, all of them if none is named. */
+  def outputRegion(name: String, region: Region, offset: Long, size: Long): this.type = {
+    request.addOutputsBuilder().setName(name).putAllParameters(place(region, offset, size))
+    this
+  }
+
+  def output(name: String): this.type = {
+    request.addOutputsBuilder().setName(name)
+    this
+  }
+
+  /** The FP64 outputs by name. Throws [[RegionLost]], [[KernelFailed]]. */
+  def send(client: DaemonClient): Map[String, DoubleBuffer] = {
+    val answer = attempt(client, request.build(), 1)
+    answer.getOutputsList.asScala
+      .zip(answer.getRawOutputContentsList.asScala)
+      .map { case (output, content) =>
+        output.getName -> content.asReadOnlyByteBuffer.order(ByteOrder.LITTLE_ENDIAN).asDoubleBuffer
+      }
+      .toMap
+  }
+
+  @tailrec
+  private def attempt(client: DaemonClient, message: ModelInferRequest, number: Int): ModelInferResponse = {
+    val result =
+      try Right(client.inference.modelInfer(message))
+      catch { case error: StatusRuntimeException => Left(error) }
+    result match {
+      case Right(answer) => answer
+      case Left(error)   =>
+        if (number == KernelCall.Attempts) throw KernelCall.translated(client, error)
+        if (KernelCall.unloaded(error)) KernelCall.load(client, model)
+        else if (error.getStatus.getCode == Status.Code.UNAVAILABLE && !KernelCall.ends(client, number)) {}
+        else throw KernelCall.translated(client, error)
+        attempt(client, message, number + 1)
+    }
+  }
+
+  private def place(region: Region, offset: Long, size: Long): java.util.Map[String, InferParameter] =
+    java.util.Map.of(
+      "shared_memory_region",
+      InferParameter.newBuilder.setStringParam(region.name).build(),
+      "shared_memory_offset",
+      number(offset),
+      "shared_memory_byte_size",
+      number(size)
+    )
+
+  private def number(value: Long): InferParameter = InferParameter.newBuilder.setInt64Param(value).build()
+}
+
+object KernelCall {
+  private val Attempts = 12
+  private val LongestPauseMillis = 2000L
+
+  /** What a refusal of the daemon means. */
+  private[sparkaccel] def translated(client: DaemonClient, error: StatusRuntimeException): RuntimeException = {
+    val status = error.getStatus
+    val text = Option(status.getDescription).getOrElse(status.getCode.name)
+    status.getCode match {
+      case Status.Code.CANCELLED if Thread.currentThread.isInterrupted => error
+      case Status.Code.UNAVAILABLE | Status.Code.CANCELLED             => new RegionLost(text, error)
+      case Status.Code.NOT_FOUND if !unloaded(error)                   => new RegionLost(text, error)
+      case _ if client.ended.isDone                                    => new RegionLost(text, error)
+      case code => new KernelFailed(s"the daemon refused a request: $text ($code)", error)
+    }
+  }
+
+  private def unloaded(error: StatusRuntimeException): Boolean =
+    Option(error.getStatus.getDescription).exists(_.startsWith("Request for unknown model"))
+
+  private def load(client: DaemonClient, model: String): Unit =
+    try client.inference.repositoryModelLoad(RepositoryModelLoadRequest.newBuilder.setModelName(model).build())
+    catch {
+      case error: StatusRuntimeException => throw translated(client, error)
+    }
+
+  /** Whether the daemon ends within a pause that grows with the number of the attempt. */
+  private def ends(client: DaemonClient, number: Int): Boolean =
+    try {
+      client.ended.get(math.min(50L << math.min(number, 10), LongestPauseMillis), TimeUnit.MILLISECONDS)
+      true
+    } catch { case _: TimeoutException => false }
+
+  private def bytes(values: Array[Double]): ByteString = {
+    val buffer = ByteBuffer.allocate(8 * values.length).order(ByteOrder.LITTLE_ENDIAN)
+    buffer.asDoubleBuffer.put(values)
+    UnsafeByteOperations.unsafeWrap(buffer)
+  }
+}

@@ -1,0 +1,161 @@
+package org.sparkaccel
+
+import java.io.IOException
+import java.nio.{ByteBuffer, ByteOrder}
+import java.nio.channels.FileChannel
+import java.nio.file.{Files, Path, Paths, StandardOpenOption}
+import java.util.concurrent.ConcurrentHashMap
+import java.util.concurrent.atomic.AtomicLong
+
+import scala.util.control.NonFatal
+
+import io.grpc.StatusRuntimeException
+import org.slf4j.LoggerFactory
+
+import org.sparkaccel.inference.{SystemSharedMemoryRegisterRequest, SystemSharedMemoryUnregisterRequest}
+
+/** A file that this process has written and the daemon reads, registered there under `name` until `close`, which deletes
+  * it. It lies in shared memory, or on disk where `memory.limit` or the memory itself was full.
+  */
+final class Region private[sparkaccel] (val client: DaemonClient, val name: String, file: Path, val size: Long)
+    extends AutoCloseable {
+
+  /** Whether the daemon that it is registered at has gone, and the file with it. */
+  def lost: Boolean = client.ended.isDone
+
+  /** `length` bytes at `offset`, as they were written. */
+  def read(offset: Long, length: Int): ByteBuffer = {
+    val buffer = ByteBuffer.allocate(length).order(ByteOrder.LITTLE_ENDIAN)
+    val channel = FileChannel.open(file, StandardOpenOption.READ)
+    try while (buffer.hasRemaining && channel.read(buffer, offset + buffer.position()) >= 0) {}
+    finally channel.close()
+    if (buffer.hasRemaining) throw new IOException(s"$file has been cut short")
+    buffer.flip()
+  }
+
+  override def close(): Unit = {
+    Region.delete(file)
+    if (!lost)
+      try
+        client.inference.systemSharedMemoryUnregister(
+          SystemSharedMemoryUnregisterRequest.newBuilder.setName(name).build()
+        )
+      catch { case NonFatal(error) => Region.log.debug("A region could not be unregistered", error) } // its lease ends
+  }
+}
+
+object Region {
+  private[sparkaccel] val log = LoggerFactory.getLogger(classOf[Region])
+  private[sparkaccel] val DiskPrefix = "disk:" // of the key of a region in the lease's own folder
+  private val numbers = new AtomicLong
+  private[sparkaccel] val inMemory = new AtomicLong // bytes of this process' region files in shared memory
+  private val files = new ConcurrentHashMap[Path, java.lang.Long] // with how much of `inMemory` each holds
+
+  // What a daemon deletes when a lease ends, unless the daemon has gone first.
+  Runtime.getRuntime.addShutdownHook(new Thread(() => files.keySet.forEach(delete(_))))
+
+  /** How many region files this process has, in memory and on disk. */
+  def open: Int = files.size
+
+  private[sparkaccel] def fileName(client: DaemonClient): String =
+    s"${client.grant.getLease}-${numbers.incrementAndGet()}"
+
+  private[sparkaccel] def hold(file: Path, bytes: Long): Unit = files.put(file, bytes)
+
+  private[sparkaccel] def delete(file: Path): Unit = {
+    Option(files.remove(file)).foreach(bytes => inMemory.addAndGet(-bytes))
+    Files.deleteIfExists(file)
+  }
+}
+
+/** Neither memory nor disk has room for a region. */
+class RegionError(message: String, cause: Throwable) extends RuntimeException(message, cause)
+
+/** Writes a region from its first byte to its last. Throws [[RegionError]] where neither memory nor disk takes it.
+  *
+  * @param limit
+  *   how many bytes of shared memory this process may hold
+  */
+final class RegionWriter(client: DaemonClient, limit: Long) extends AutoCloseable {
+  private val name = Region.fileName(client)
+  private var onDisk = false
+  private var file = Paths.get(client.grant.getMemoryDir, name)
+  private var channel = create(file)
+  private var written = 0L
+  private var finished = false
+
+  def size: Long = written
+
+  /** Appends what is between the buffer's position and its limit. */
+  def write(buffer: ByteBuffer): Unit =
+    try append(buffer)
+    catch {
+      case error: IOException =>
+        throw new RegionError(
+          s"a region of ${written + buffer.remaining} bytes or more fits neither in ${client.grant.getMemoryDir} nor in" +
+            s" ${client.disk.getOrElse("a folder on disk, since there is none")}: ${error.getMessage}; free some room, or set spark.local.dir",
+          error
+        )
+    }
+
+  private def append(buffer: ByteBuffer): Unit = {
+    val bytes = buffer.remaining
+    if (!onDisk && Region.inMemory.addAndGet(bytes) > limit) {
+      Region.inMemory.addAndGet(-bytes)
+      moveToDisk(s"spark.accel.memory.limit is $limit bytes")
+    } else if (!onDisk) Region.hold(file, written + bytes)
+    val start = buffer.position()
+    try drain(buffer)
+    catch {
+      case error: IOException if !onDisk => // no room in memory, for which others may be the cause
+        buffer.position(start)
+        moveToDisk(error.getMessage)
+        drain(buffer)
+    }
+    written += bytes
+  }
+
+  /** Registers what has been written. Throws [[RegionLost]] if the daemon has gone meanwhile. */
+  def register(): Region = {
+    channel.close()
+    val key = if (onDisk) s"${Region.DiskPrefix}$name" else s"/$name"
+    val request = SystemSharedMemoryRegisterRequest.newBuilder.setName(name).setKey(key).setByteSize(written).build()
+    try client.inference.systemSharedMemoryRegister(request)
+    catch {
+      case error: StatusRuntimeException => throw KernelCall.translated(client, error)
+    }
+    finished = true
+    new Region(client, name, file, written)
+  }
+
+  /** Deletes what was written, unless it has been registered. */
+  override def close(): Unit = if (!finished) {
+    channel.close()
+    Region.delete(file)
+  }
+
+  private def drain(buffer: ByteBuffer): Unit = while (buffer.hasRemaining) channel.write(buffer)
+
+  private def moveToDisk(reason: String): Unit = {
+    val disk = client.disk.getOrElse(throw new IOException(reason))
+    Region.log.info(s"A region goes to $disk: $reason")
+    val target = disk.resolve(name)
+    val moved = create(target)
+    Region.hold(target, 0)
+    channel.position(0)
+    var done = 0L
+    while (done < written) done += channel.transferTo(done, written - done, moved)
+    channel.close()
+    Region.delete(file)
+    file = target
+    channel = moved
+    onDisk = true
+  }
+
+  private def create(path: Path): FileChannel = {
+    val channel =
+      FileChannel.open(path, StandardOpenOption.CREATE_NEW, StandardOpenOption.READ, StandardOpenOption.WRITE)
+    Region.hold(path, 0)
+    channel
+  }
+}

@@ -1,0 +1,310 @@
+// One step of Lloyd's algorithm, and squared distances to the nearest centre.
+//
+// Rows are dense, or CSR in the kernels `*_sparse`. The nearest centre has the largest score x.c - |c|^2 / 2; the
+// squared distance to it is computed from differences, which cancel nothing, in double.
+// `centres` are doubles [k][stride], padded with zeros; `packed` and `bias` as scores.h wants them.
+// A slice's partial is [k][stride] sums of weight x row, then [k] sums of weights, then the cost.
+
+// The nearest centre, lower index first, by differences in double. For what float32 scores can't tell apart.
+HELPER int nearest_by_differences(__global const real *x, int features, __global const double *centres, int stride, int k)
+{
+    int nearest = 0;
+    double least = 0.0;
+    for (int c = 0; c < k; c++) {
+        double squared = 0.0;
+        for (int j = 0; j < features; j++) {
+            const double difference = (double)x[j] - centres[(long)c * stride + j];
+            squared += difference * difference;
+        }
+        if (c == 0 || squared < least) {
+            least = squared;
+            nearest = c;
+        }
+    }
+    return nearest;
+}
+
+// The same for a sparse row; what all centres have in common is left out.
+HELPER int nearest_by_differences_sparse(
+    __global const real *values, __global const int *indices, long start, long stop, __global const double *centres,
+    __global const double *squared_norms, int stride, int k)
+{
+    int nearest = 0;
+    double least = 0.0;
+    for (int c = 0; c < k; c++) {
+        double squared = squared_norms[c];
+        for (long i = start; i < stop; i++) {
+            const double centre = centres[(long)c * stride + indices[i]];
+            squared += (values[i] - 2.0 * centre) * values[i];
+        }
+        if (c == 0 || squared < least) {
+            least = squared;
+            nearest = c;
+        }
+    }
+    return nearest;
+}
+
+HELPER wholev lane_numbers(void)
+{
+#if LANES == 16
+    return (wholev)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif LANES == 8
+    return (wholev)(0, 1, 2, 3, 4, 5, 6, 7);
+#else
+    return (wholev)(0, 1, 2, 3);
+#endif
+}
+
+// The lower half of `score` and `set` takes what is better in the upper half, or as good with a lower number.
+#define KEEP_BETTER_HALF(REAL, WHOLE, score, set, half_score, half_set) \
+    const WHOLE JOIN(half_set, _is_better) = ((score).hi > (score).lo) \
+        | (((score).hi == (score).lo) & ((set).hi < (set).lo)); \
+    const REAL half_score = JOIN(half_set, _is_better) ? (score).hi : (score).lo; \
+    const WHOLE half_set = JOIN(half_set, _is_better) ? (set).hi : (set).lo;
+
+// The best set of all lanes, lower number first; -1 where its score is no sound number.
+HELPER int best_set(realv scores, wholev sets)
+{
+#if LANES == 16
+    KEEP_BETTER_HALF(REAL8, WHOLE8, scores, sets, scores8, sets8)
+    KEEP_BETTER_HALF(REAL4, WHOLE4, scores8, sets8, scores4, sets4)
+#elif LANES == 8
+    KEEP_BETTER_HALF(REAL4, WHOLE4, scores, sets, scores4, sets4)
+#else
+    const REAL4 scores4 = scores;
+    const WHOLE4 sets4 = sets;
+#endif
+    KEEP_BETTER_HALF(REAL2, WHOLE2, scores4, sets4, scores2, sets2)
+    const int second = scores2.y > scores2.x || (scores2.y == scores2.x && sets2.y < sets2.x);
+    if (!sound(second ? scores2.y : scores2.x))
+        return -1;
+    return (int)(second ? sets2.y : sets2.x);
+}
+
+HELPER void keep_best(realv score, whole block, realv *best, wholev *sets)
+{
+    const wholev better = score > *best;
+    *best = better ? score : *best;
+    *sets = better ? lane_numbers() + block * LANES : *sets;
+}
+
+// The nearest of `blocks` * LANES centres for ROWS rows.
+HELPER void nearest_of(
+    __global const real *x, int stride, int steps, __global const real *packed, __global const real *bias, int blocks,
+    int nearest[ROWS])
+{
+    realv best[ROWS], first[ROWS], second[ROWS];
+    wholev sets[ROWS];
+    #pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        best[r] = (realv)(-LIMIT);
+        sets[r] = (wholev)(0);
+    }
+    int block = 0;
+    for (; block + 2 <= blocks; block += 2) {
+        scores_of_two_blocks(
+            x, stride, steps, packed + (long)block * steps * LANES, bias + block * LANES, first, second);
+        #pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            keep_best(first[r], block, &best[r], &sets[r]);
+            keep_best(second[r], block + 1, &best[r], &sets[r]);
+        }
+    }
+    if (block < blocks) {
+        scores_of_block(x, stride, steps, packed + (long)block * steps * LANES, bias + block * LANES, first);
+        #pragma unroll
+        for (int r = 0; r < ROWS; r++)
+            keep_best(first[r], block, &best[r], &sets[r]);
+    }
+    #pragma unroll
+    for (int r = 0; r < ROWS; r++)
+        nearest[r] = best_set(best[r], sets[r]);
+}
+
+HELPER int nearest_of_sparse(
+    __global const real *values, __global const int *indices, long start, long stop, __global const real *coefficients,
+    __global const real *bias, int blocks)
+{
+    realv best = (realv)(-LIMIT);
+    wholev sets = (wholev)(0);
+    const int width = blocks * LANES;
+    int block = 0;
+    for (; block + 4 <= blocks; block += 4) {
+        realv found[4];
+        sparse_scores_of_four_blocks(
+            values, indices, start, stop, coefficients + block * LANES, width, bias + block * LANES, found);
+        #pragma unroll
+        for (int b = 0; b < 4; b++)
+            keep_best(found[b], block + b, &best, &sets);
+    }
+    for (; block < blocks; block++)
+        keep_best(
+            sparse_scores_of_block(
+                values, indices, start, stop, coefficients + block * LANES, width, bias + block * LANES),
+            block, &best, &sets);
+    return best_set(best, sets);
+}
+
+// |x - centre|^2 by lane; adds weight x row to `sums`.
+HELPER doublev add_row(__global const real *x, __global const double *centre, double weight, int stride, __global double *sums)
+{
+    doublev squared = (doublev)(0.0);
+    for (int j = 0; j < stride; j += LANES) {
+        const doublev value = WIDEN(LOADV(x + j));
+        const doublev difference = value - LOADD(centre + j);
+        squared = difference * difference + squared;
+        ADDD(sums + j, value * weight);
+    }
+    return squared;
+}
+
+HELPER double squared_distance(__global const real *x, __global const double *centre, int stride)
+{
+    doublev squared = (doublev)(0.0);
+    for (int j = 0; j < stride; j += LANES) {
+        const doublev difference = WIDEN(LOADV(x + j)) - LOADD(centre + j);
+        squared = difference * difference + squared;
+    }
+    return sum_lanes(squared);
+}
+
+// Over the elements there are: (x - c)^2; over the others: |c|^2 less those elements' part of it.
+HELPER double squared_distance_sparse(
+    __global const real *values, __global const int *indices, long start, long stop, __global const double *centre,
+    double squared_norm)
+{
+    double squared = 0.0, others = squared_norm;
+    for (long i = start; i < stop; i++) {
+        const double c = centre[indices[i]];
+        const double difference = values[i] - c;
+        squared += difference * difference;
+        others -= c * c;
+    }
+    return squared + (others > 0.0 ? others : 0.0);
+}
+
+INNER void lloyd_slice(
+    int rows, int features, int stride, __global const real *values, __global const real *weights, int k,
+    __global const double *centres, __global const real *packed, __global const real *bias, int all_by_differences,
+    __global double *partial)
+{
+    const int steps = (features + 3) / 4 * 4;
+    __global double *weight_sums = partial + (long)k * stride;
+    doublev cost = (doublev)(0.0);
+    int nearest[ROWS];
+    for (int first = 0; first < rows; first += ROWS) {
+        __global const real *x = values + (long)first * stride;
+        nearest_of(x, stride, steps, packed, bias, (k + LANES - 1) / LANES, nearest);
+        const int count = rows - first < ROWS ? rows - first : ROWS;
+        for (int r = 0; r < count; r++, x += stride) {
+            const double weight = weights ? (double)weights[first + r] : 1.0;
+            if (weight == 0.0)
+                continue;
+            const int c = all_by_differences || nearest[r] < 0
+                ? nearest_by_differences(x, features, centres, stride, k) : nearest[r];
+            cost += weight * add_row(x, centres + (long)c * stride, weight, stride, partial + (long)c * stride);
+            weight_sums[c] += weight;
+        }
+    }
+    weight_sums[k] = sum_lanes(cost);
+}
+
+INNER void lloyd_sparse_slice(
+    int rows, int stride, __global const real *values, __global const int *indices, __global const long *pointers,
+    __global const real *weights, int k, __global const double *centres, __global const double *squared_norms,
+    __global const real *coefficients, __global const real *bias, int all_by_differences, __global double *partial)
+{
+    __global double *weight_sums = partial + (long)k * stride;
+    double cost = 0.0;
+    for (int r = 0; r < rows; r++) {
+        const double weight = weights ? (double)weights[r] : 1.0;
+        if (weight == 0.0)
+            continue;
+        const long start = pointers[r], stop = pointers[r + 1];
+        int c = all_by_differences
+            ? -1 : nearest_of_sparse(values, indices, start, stop, coefficients, bias, (k + LANES - 1) / LANES);
+        if (c < 0)
+            c = nearest_by_differences_sparse(values, indices, start, stop, centres, squared_norms, stride, k);
+        __global double *sums = partial + (long)c * stride;
+        for (long i = start; i < stop; i++)
+            sums[indices[i]] += weight * values[i];
+        weight_sums[c] += weight;
+        cost += weight * squared_distance_sparse(
+            values, indices, start, stop, centres + (long)c * stride, squared_norms[c]);
+    }
+    weight_sums[k] = cost;
+}
+
+INNER void costs_slice(
+    int rows, int features, int stride, __global const real *values, int k, __global const double *centres,
+    __global const real *packed, __global const real *bias, int all_by_differences, __global double *costs)
+{
+    const int steps = (features + 3) / 4 * 4;
+    int nearest[ROWS];
+    for (int first = 0; first < rows; first += ROWS) {
+        __global const real *x = values + (long)first * stride;
+        nearest_of(x, stride, steps, packed, bias, (k + LANES - 1) / LANES, nearest);
+        const int count = rows - first < ROWS ? rows - first : ROWS;
+        for (int r = 0; r < count; r++, x += stride) {
+            const int c = all_by_differences || nearest[r] < 0
+                ? nearest_by_differences(x, features, centres, stride, k) : nearest[r];
+            costs[first + r] = squared_distance(x, centres + (long)c * stride, stride);
+        }
+    }
+}
+
+INNER void costs_sparse_slice(
+    int rows, int stride, __global const real *values, __global const int *indices, __global const long *pointers, int k,
+    __global const double *centres, __global const double *squared_norms, __global const real *coefficients,
+    __global const real *bias, int all_by_differences, __global double *costs)
+{
+    for (int r = 0; r < rows; r++) {
+        const long start = pointers[r], stop = pointers[r + 1];
+        int c = all_by_differences
+            ? -1 : nearest_of_sparse(values, indices, start, stop, coefficients, bias, (k + LANES - 1) / LANES);
+        if (c < 0)
+            c = nearest_by_differences_sparse(values, indices, start, stop, centres, squared_norms, stride, k);
+        costs[r] = squared_distance_sparse(values, indices, start, stop, centres + (long)c * stride, squared_norms[c]);
+    }
+}
+
+// One work item a slice.
+__kernel void lloyd(SLICE_PARAMETERS,
+    int k, __global const double *centres, __global const real *packed, __global const real *bias, int all_by_differences)
+{
+    __global double *partial = partials + get_global_id(0) * (long)length;
+    clear(partial, length);
+    lloyd_slice(
+        SLICE_COUNT, features, stride, values + SLICE_START * stride, FROM_START(weights), k, centres, packed, bias,
+        all_by_differences, partial);
+}
+
+__kernel void lloyd_sparse(SLICE_PARAMETERS,
+    int k, __global const double *centres, __global const real *coefficients, __global const real *bias,
+    int all_by_differences, __global const double *squared_norms)
+{
+    __global double *partial = partials + get_global_id(0) * (long)length;
+    clear(partial, length);
+    lloyd_sparse_slice(
+        SLICE_COUNT, stride, values, indices, FROM_START(pointers), FROM_START(weights), k, centres, squared_norms,
+        coefficients, bias, all_by_differences, partial);
+}
+
+// partials[row] = squared distance to the nearest centre.
+__kernel void costs(SLICE_PARAMETERS,
+    int k, __global const double *centres, __global const real *packed, __global const real *bias, int all_by_differences)
+{
+    costs_slice(
+        SLICE_COUNT, features, stride, values + SLICE_START * stride, k, centres, packed, bias, all_by_differences,
+        partials + SLICE_START);
+}
+
+__kernel void costs_sparse(SLICE_PARAMETERS,
+    int k, __global const double *centres, __global const real *coefficients, __global const real *bias,
+    int all_by_differences, __global const double *squared_norms)
+{
+    costs_sparse_slice(
+        SLICE_COUNT, stride, values, indices, FROM_START(pointers), k, centres, squared_norms, coefficients, bias,
+        all_by_differences, partials + SLICE_START);
+}

@@ -1,0 +1,6 @@
+// For any OpenCL 1.2 device with double precision.
+#include "../estimators/portable.h"
+#include "../estimators/real.h"
+#include "../estimators/slices.h"
+#include "../estimators/scores.h"
+#include "lloyd.h"

@@ -1,0 +1,6 @@
+// For x86 processors with AVX-512.
+#include "../estimators/x86.h"
+#include "../estimators/real.h"
+#include "../estimators/slices.h"
+#include "../estimators/scores.h"
+#include "lloyd.h"

@@ -1,0 +1,5 @@
+// For any OpenCL 1.2 device with double precision.
+#include "../estimators/portable.h"
+#include "../estimators/real.h"
+#include "../estimators/slices.h"
+#include "class_sums.h"

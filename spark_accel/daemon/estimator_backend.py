@@ -1,0 +1,132 @@
+"""The backend `estimator`: the built-in models that docs/estimator-kernels.md describes, on the worker's device.
+
+What a request may say is `estimator_request.py`'s, what a kernel answers `estimator_kernels.py`'s, what stays on the
+device `content_cache.py`'s, the arithmetic the engines'.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from grpc import StatusCode
+
+from spark_accel.daemon import estimator_request, memory_budget
+from spark_accel.daemon.backends import BackendError, Outcome, Output
+from spark_accel.daemon.batch_request import BatchRequest
+from spark_accel.daemon.content_cache import ContentCache
+from spark_accel.daemon.estimator_kernels import KERNELS, Computation, Outputs
+from spark_accel.daemon.network import DeviceMemoryError
+from spark_accel.daemon.request import RequestError
+from spark_accel.errors import AccelError
+from spark_accel.estimators.rows import DataError, Rows
+from spark_accel.estimators.sums import Engine
+
+if TYPE_CHECKING:
+    import pyopencl as cl
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+@dataclass(eq=False)
+class _Prepared:
+    """A request whose inputs are checked, with what the engine made of its partition."""
+
+    rows: Rows
+    data: Any
+    computation: Computation
+
+
+class Estimators:
+    """What the models of one worker share: the engine, and the partitions that it keeps."""
+
+    def __init__(self, device: "cl.Device | None") -> None:
+        try:
+            self.engine = _engine(device)
+        except AccelError as error:  # no kernels for the device
+            raise BackendError(f"Internal: {error}") from error
+        self.kept: ContentCache[Any] = ContentCache(self.engine, memory_budget.of_device(device))
+
+    def model(self, name: str) -> "EstimatorBackend":
+        """The built-in model `name`; raises BackendError if there is none."""
+        kernel = name.removesuffix("_fp64")
+        if kernel not in KERNELS:
+            raise BackendError(
+                f"Invalid argument: backend 'estimator' is for the built-in models ({', '.join(KERNELS)}), not for"
+                f" '{name}'"
+            )
+        return EstimatorBackend(self, kernel)
+
+    def region_closed(self, region: int) -> None:
+        """Forgets what was read from a region."""
+        self.kept.region_closed(region)
+
+
+class EstimatorBackend:
+    """See the file's head."""
+
+    def __init__(self, shared: Estimators, kernel: str) -> None:
+        self._shared = shared
+        self._kernel = KERNELS[kernel]
+
+    def run(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> list[Outcome]:
+        """See Backend."""
+        prepared = [_refusal_or(self._prepare, request) for request in requests]
+        lap()
+        computed = [one if isinstance(one, RequestError) else _refusal_or(self._compute, one) for one in prepared]
+        lap()
+        return [
+            one if isinstance(one, RequestError) else _outputs(request, one)
+            for request, one in zip(requests, computed, strict=True)
+        ]
+
+    def _prepare(self, request: BatchRequest) -> _Prepared:
+        rows = estimator_request.partition(request)
+        computation = self._kernel(request, rows)
+        content = estimator_request.content(request, rows)
+        if content is None:
+            data = self._shared.engine.load(rows, resident=False)
+        else:
+            data = self._shared.kept.load(rows, content)
+        return _Prepared(rows, data, computation)
+
+    def _compute(self, prepared: _Prepared) -> Outputs:
+        engine = self._shared.engine
+        try:
+            return prepared.computation(engine, prepared.data)
+        except DeviceMemoryError:  # some drivers notice only now; what is kept may be in the way
+            self._shared.kept.clear()
+            prepared.data = None
+        prepared.data = engine.load(prepared.rows, resident=False)
+        return prepared.computation(engine, prepared.data)
+
+
+def _refusal_or(step: Callable[[Argument], Result], argument: Argument) -> Result | RequestError:
+    """`step(argument)`, or the refusal that it ends with."""
+    try:
+        return step(argument)
+    except RequestError as error:
+        return error
+    except DataError as error:
+        return RequestError(StatusCode.INVALID_ARGUMENT, str(error))
+    except MemoryError as error:  # DeviceMemoryError too
+        return RequestError(StatusCode.RESOURCE_EXHAUSTED, str(error) or "out of memory; send fewer rows a request")
+
+
+def _outputs(request: BatchRequest, found: Outputs) -> list[Output]:
+    return [
+        Output(name, "FP64", (values.size,), np.ascontiguousarray(values, np.float64).reshape(-1).data.cast("B"))
+        for name, values in found.items()
+        if request.wants(name)
+    ]
+
+
+def _engine(device: "cl.Device | None") -> Engine[Any]:
+    if device is None:
+        from spark_accel.estimators.reference import ReferenceEngine  # noqa: PLC0415 - not needed beside OpenCL
+
+        return ReferenceEngine()
+    from spark_accel.daemon.opencl_estimators import OpenCLEngine  # noqa: PLC0415 - the reference needs no pyopencl
+
+    return OpenCLEngine(device)

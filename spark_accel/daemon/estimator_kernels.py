@@ -1,0 +1,79 @@
+"""The kernels of the estimators by name: each takes its own inputs from a request, and computes on any engine.
+
+A kernel checks first, `KERNELS[name](request, rows)`, which raises RequestError, and computes when the data is loaded.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from spark_accel.daemon import estimator_request as asked
+from spark_accel.daemon.batch_request import BatchRequest
+from spark_accel.estimators.rows import Rows
+from spark_accel.estimators.sums import Engine, Float64, LogisticSums
+
+Outputs: TypeAlias = Mapping[str, Float64]  # in the model's order
+Computation: TypeAlias = Callable[[Engine[Any], Any], Outputs]
+
+
+def _lloyd(request: BatchRequest, rows: Rows) -> Computation:
+    centres = asked.matrix(request, "centres", rows.features)
+
+    def compute(engine: Engine[Any], data: object) -> Outputs:
+        found = engine.lloyd(data, centres)
+        return {"sums": found.sums, "weight_sums": found.weight_sums, "cost": np.array([found.cost])}
+
+    return compute
+
+
+def _costs(request: BatchRequest, rows: Rows) -> Computation:
+    centres = asked.matrix(request, "centres", rows.features)
+    previous = asked.vector(request, "previous", rows.rows) if "previous" in request.inputs else None
+
+    def compute(engine: Engine[Any], data: object) -> Outputs:
+        costs = engine.costs(data, centres, previous)
+        # One after another, which numpy's sum does not do: the order is part of the definition.
+        return {"costs": costs, "cost": np.cumsum(costs)[-1:]}
+
+    return compute
+
+
+def _binomial(request: BatchRequest, rows: Rows) -> Computation:
+    coefficients = asked.vector(request, "coefficients", rows.features)
+    (intercept,) = asked.vector(request, "intercepts", 1)
+    return lambda engine, data: _logistic(engine.binomial(data, coefficients, float(intercept)))
+
+
+def _multinomial(request: BatchRequest, rows: Rows) -> Computation:
+    coefficients = asked.matrix(request, "coefficients", rows.features)
+    intercepts = asked.vector(request, "intercepts", len(coefficients))
+    return lambda engine, data: _logistic(engine.multinomial(data, coefficients, intercepts))
+
+
+def _logistic(found: LogisticSums) -> Outputs:
+    return {"loss": np.array([found.loss]), "gradient": found.gradient, "multiplier_sums": found.multiplier_sums}
+
+
+def _class_sums(request: BatchRequest, rows: Rows) -> Computation:
+    classes = asked.integer(request, "classes", 1, 2**31 - 1)
+    asked.check_sets(classes, rows.features, "the answer has")
+    squares = asked.boolean(request, "squares")
+    if "square_sums" in request.outputs and not squares:
+        raise asked.invalid("output 'square_sums' needs the request parameter 'squares' to be true")
+
+    def compute(engine: Engine[Any], data: object) -> Outputs:
+        found = engine.class_sums(data, classes, squares)
+        outputs = {"weight_sums": found.weight_sums, "sums": found.sums}
+        return outputs if found.square_sums is None else outputs | {"square_sums": found.square_sums}
+
+    return compute
+
+
+KERNELS: Mapping[str, Callable[[BatchRequest, Rows], Computation]] = {
+    "kmeans_lloyd": _lloyd,
+    "kmeans_costs": _costs,
+    "logistic_binomial": _binomial,
+    "logistic_multinomial": _multinomial,
+    "naive_bayes_sums": _class_sums,
+}

@@ -1,0 +1,115 @@
+"""The estimators' kernels on an OpenCL device: `OpenCLEngine`, one of the engines that `estimators/sums.py` defines.
+
+What a partition is on the device is `opencl_rows.py`'s, how sums over its rows are made `opencl_sums.py`'s, what the
+kernels of a family are given and answer `opencl_kmeans.py`'s, `opencl_logistic.py`'s and `opencl_naive_bayes.py`'s.
+"""
+
+import contextlib
+import weakref
+from collections.abc import Iterator
+
+import numpy as np
+import pyopencl as cl
+
+from spark_accel.daemon.network import DeviceMemoryError
+from spark_accel.daemon.opencl_buffers import Kept
+from spark_accel.daemon.opencl_kmeans import KMeans
+from spark_accel.daemon.opencl_logistic import Logistic
+from spark_accel.daemon.opencl_naive_bayes import NaiveBayes
+from spark_accel.daemon.opencl_program import Program, Programs
+from spark_accel.daemon.opencl_rows import DeviceRows
+from spark_accel.daemon.opencl_sums import Sums
+from spark_accel.estimators.rows import Rows
+from spark_accel.estimators.sums import ClassSums, Float64, LloydSums, LogisticSums
+
+
+class OpenCLEngine:
+    """See Engine. Not for several threads at once.
+
+    Raises kernels.KernelError where the device suits no tier, or not the one of the name `tier`. Kernels are compiled
+    when a family is first used on data of a type.
+    """
+
+    def __init__(self, device: cl.Device, tier: str | None = None) -> None:
+        self._context = cl.Context([device])
+        self._queue = cl.CommandQueue(self._context)
+        self._programs = Programs(self._context, device, tier)
+        self._kept = Kept(self._queue)
+        self._sums = Sums(self._queue, self._kept)
+        self._loaded: weakref.WeakSet[DeviceRows] = weakref.WeakSet()
+
+    def load(self, rows: Rows, resident: bool) -> DeviceRows:
+        """See Engine."""
+        rows.check_sizes()
+        if resident:
+            self._require(rows.nbytes)
+        with self._memory_named():
+            data = DeviceRows(self._queue, rows, resident, self._kept)
+        self._loaded.add(data)
+        return data
+
+    def resident_bytes(self, data: DeviceRows) -> int:
+        """See Engine."""
+        return data.nbytes
+
+    def lloyd(self, data: DeviceRows, centres: Float64) -> LloydSums:
+        """See Engine."""
+        _check(data, centres.shape, "centres")
+        with self._memory_named():
+            return self._kmeans(data).lloyd(data, centres)
+
+    def costs(self, data: DeviceRows, centres: Float64, previous: Float64 | None) -> Float64:
+        """See Engine."""
+        _check(data, centres.shape, "centres")
+        with self._memory_named():
+            return self._kmeans(data).costs(data, centres, previous)
+
+    def binomial(self, data: DeviceRows, coefficients: Float64, intercept: float) -> LogisticSums:
+        """See Engine."""
+        _check(data, (1, *coefficients.shape), "coefficients")
+        with self._memory_named():
+            return self._logistic(data).binomial(data, coefficients, intercept)
+
+    def multinomial(self, data: DeviceRows, coefficients: Float64, intercepts: Float64) -> LogisticSums:
+        """See Engine."""
+        _check(data, coefficients.shape, "coefficients", len(intercepts))
+        with self._memory_named():
+            return self._logistic(data).multinomial(data, coefficients, intercepts)
+
+    def class_sums(self, data: DeviceRows, classes: int, squares: bool) -> ClassSums:
+        """See Engine."""
+        with self._memory_named():
+            return NaiveBayes(self._program("naive_bayes", data), self._sums).class_sums(data, classes, squares)
+
+    def _kmeans(self, data: DeviceRows) -> KMeans:
+        return KMeans(self._queue, self._program("kmeans", data), self._sums)
+
+    def _logistic(self, data: DeviceRows) -> Logistic:
+        return Logistic(self._queue, self._program("logistic", data), self._sums)
+
+    def _program(self, family: str, data: DeviceRows) -> Program:
+        return self._programs.get(family, np.dtype(data.rows.values.dtype))
+
+    def _require(self, nbytes: int) -> None:
+        device = self._queue.device
+        held = sum(data.nbytes for data in self._loaded)
+        if held + nbytes > device.global_mem_size:  # some drivers hand out more memory than there is
+            raise DeviceMemoryError(
+                f"a partition of {nbytes:,} bytes does not fit into the memory of device '{device.name}', which has"
+                f" {device.global_mem_size:,} bytes of which {held:,} hold other partitions: release those"
+            )
+
+    @contextlib.contextmanager
+    def _memory_named(self) -> Iterator[None]:
+        try:
+            yield
+        except cl.MemoryError as error:
+            name = self._queue.device.name
+            raise DeviceMemoryError(f"the memory of device '{name}' is full ({error}): release partitions") from error
+
+
+def _check(data: DeviceRows, shape: tuple[int, ...], name: str, sets: int | None = None) -> None:
+    """Raises ValueError unless `shape` is [sets, features]: kernels read as much as they take it for."""
+    features = data.rows.features
+    if len(shape) != 2 or shape[0] < 1 or shape[1] != features or sets not in (None, shape[0]):
+        raise ValueError(f"{name} have shape {shape}, expected [{'sets' if sets is None else sets}, {features}]")

@@ -1,0 +1,55 @@
+"""k-means on an OpenCL device: the host's side of kernels/kmeans."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyopencl as cl
+
+from spark_accel.daemon.opencl_buffers import constant
+from spark_accel.daemon.opencl_program import Argument, Program
+from spark_accel.daemon.opencl_rows import DeviceRows
+from spark_accel.daemon.opencl_sums import Call, Sums, biases, coefficients, limit
+from spark_accel.estimators.rows import stride
+from spark_accel.estimators.sums import Float64, LloydSums
+
+
+@dataclass(frozen=True)
+class KMeans:
+    """The kernels of the family `kmeans`."""
+
+    queue: cl.CommandQueue
+    program: Program
+    sums: Sums
+
+    def lloyd(self, data: DeviceRows, centres: Float64) -> LloydSums:
+        """See Engine."""
+        k, features = centres.shape
+        width = stride(features)
+        found = self.sums.total(self._call("lloyd", data, centres), k * width + k + 1)
+        by_cluster = found[: k * width].reshape(k, width)[:, :features]
+        weight_sums = found[k * width : k * width + k]
+        return LloydSums(by_cluster.copy(), weight_sums.copy(), float(found[k * width + k]))
+
+    def costs(self, data: DeviceRows, centres: Float64, previous: Float64 | None) -> Float64:
+        """See Engine."""
+        found = self.sums.by_row(self._call("costs", data, centres))
+        return found if previous is None else np.minimum(found, previous)
+
+    def _call(self, name: str, data: DeviceRows, centres: Float64) -> Call:
+        k, features = centres.shape
+        rows = np.zeros((k, stride(features)))
+        rows[:, :features] = centres
+        with np.errstate(over="ignore", invalid="ignore"):
+            squared_norms = (centres**2).sum(axis=1)
+        sparse = data.rows.sparse
+        by_differences = not bool((squared_norms < limit(self.program)).all())  # scores would overflow
+        parameters: tuple[Argument, ...] = (
+            k,
+            constant(self.queue, rows),
+            constant(self.queue, coefficients(centres, self.program, sparse)),
+            constant(self.queue, biases(-squared_norms / 2, self.program)),
+            int(by_differences),
+        )
+        if sparse:
+            parameters = (*parameters, constant(self.queue, squared_norms))
+        return Call(self.program, name, data, parameters)

@@ -1,0 +1,74 @@
+"""Logistic regression on an OpenCL device: the host's side of kernels/logistic."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyopencl as cl
+
+from spark_accel.daemon.opencl_buffers import constant
+from spark_accel.daemon.opencl_program import Program
+from spark_accel.daemon.opencl_rows import DeviceRows, check_labels
+from spark_accel.daemon.opencl_sums import Call, Sums, biases, coefficients
+from spark_accel.estimators.rows import stride
+from spark_accel.estimators.sums import Float64, LogisticSums
+
+_BLOCK_BYTES = 400 * 2**10  # of rows that are read twice in a row: they should stay in a cache of their core
+_LEAST_BLOCK = 16  # rows
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """The kernels of the family `logistic`."""
+
+    queue: cl.CommandQueue
+    program: Program
+    sums: Sums
+
+    def binomial(self, data: DeviceRows, coefficients: Float64, intercept: float) -> LogisticSums:
+        """See Engine."""
+        features = len(coefficients)
+        width = stride(features)
+        padded = np.zeros(width, self.program.real)
+        with np.errstate(over="ignore"):
+            padded[:features] = coefficients
+        parameters = (
+            constant(self.queue, padded),
+            constant(self.queue, coefficients.astype(np.float64)),
+            float(intercept),
+            self._block(data),
+        )
+        call = Call(self.program, "binomial", data, parameters)
+        found = self.sums.total(call, width + 2, lambda chunk: check_labels(chunk, 2))
+        return LogisticSums(float(found[width + 1]), found[None, :features].copy(), found[width : width + 1].copy())
+
+    def multinomial(self, data: DeviceRows, matrix: Float64, intercepts: Float64) -> LogisticSums:
+        """See Engine."""
+        classes, features = matrix.shape
+        sparse, program = data.rows.sparse, self.program
+        lanes = -(-classes // program.lanes) * program.lanes
+        gradient = features * lanes if sparse else classes * stride(features)
+        parameters = (
+            classes,
+            constant(self.queue, coefficients(matrix, program, sparse)),
+            constant(self.queue, biases(intercepts, program)),
+            constant(self.queue, matrix.astype(np.float64)),
+            constant(self.queue, intercepts.astype(np.float64)),
+            self._block(data),
+        )
+        found = self.sums.total(
+            Call(program, "multinomial", data, parameters),
+            gradient + lanes + 1,
+            lambda chunk: check_labels(chunk, classes),
+            (program.defines["BLOCK"] + program.defines["ROWS"]) * lanes * program.real.itemsize,
+        )
+        if sparse:
+            by_class = found[:gradient].reshape(features, lanes).T[:classes]
+        else:
+            by_class = found[:gradient].reshape(classes, -1)[:, :features]
+        multiplier_sums = found[gradient : gradient + classes]
+        return LogisticSums(float(found[gradient + lanes]), by_class.copy(), multiplier_sums.copy())
+
+    def _block(self, data: DeviceRows) -> int:
+        row_bytes = stride(data.rows.features) * self.program.real.itemsize
+        fitting = _BLOCK_BYTES // row_bytes // _LEAST_BLOCK * _LEAST_BLOCK
+        return max(_LEAST_BLOCK, min(self.program.defines["BLOCK"], fitting))

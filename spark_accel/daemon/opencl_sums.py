@@ -1,0 +1,127 @@
+"""Sums of kernels over the rows of a partition: slice by slice on the device, then in the order of the slices.
+
+Kernels and host agree on what `kernels/estimators/slices.h` says. A kernel `NAME` is for dense rows, `NAME_sparse` for
+CSR. Slices are summed in passes, so that their partial sums take bounded memory however many rows there are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyopencl as cl
+
+from spark_accel.daemon.opencl_buffers import Kept
+from spark_accel.daemon.opencl_program import Argument, Program
+from spark_accel.daemon.opencl_rows import Chunk, DeviceRows
+from spark_accel.estimators.rows import stride
+from spark_accel.estimators.sums import Float64
+
+_PARTIAL_BYTES = 256 * 2**20  # of all slices of a pass
+_GROUP = 16  # doubles that a work item of add_slices adds; partial sums are filled up to a multiple of it
+
+
+@dataclass(frozen=True)
+class Call:
+    """Kernel `name` of a program on `data`, with the kernel's own arguments behind those that all kernels get."""
+
+    program: Program
+    name: str
+    data: DeviceRows
+    parameters: tuple[Argument, ...]
+
+    def enqueue(self, queue: cl.CommandQueue, chunk: Chunk, slices: range, partials: cl.Buffer, length: int) -> None:
+        """Enqueues it for some slices of a chunk; each writes `length` doubles of `partials`."""
+        rows = self.data.rows
+        self.program.enqueue(
+            queue,
+            f"{self.name}_sparse" if rows.sparse else self.name,
+            len(slices),
+            slices.start,
+            self.data.slice,
+            chunk.span.rows,
+            rows.features,
+            stride(rows.features),
+            chunk.values,
+            chunk.indices,
+            chunk.pointers,
+            chunk.labels,
+            chunk.weights,
+            partials,
+            length,
+            *self.parameters,
+        )
+
+
+class Sums:
+    """What adds up the partial sums of calls; `kept` has the memory for them."""
+
+    def __init__(self, queue: cl.CommandQueue, kept: Kept) -> None:
+        self._queue = queue
+        self._kept = kept
+
+    def total(
+        self, call: Call, length: int, check: Callable[[Chunk], None] = lambda _: None, scratch_bytes: int = 0
+    ) -> Float64:
+        """The sum over all slices of a kernel's partial sums, float64 [length].
+
+        `check` sees each chunk before the kernel does, and raises DataError. With `scratch_bytes` the kernel's last
+        argument is a buffer of so many bytes a work item.
+        """
+        data, queue = call.data, self._queue
+        length = -(-length // _GROUP) * _GROUP
+        pass_slices = max(queue.device.max_compute_units, _PARTIAL_BYTES // (8 * length + scratch_bytes))
+        pass_slices = min(pass_slices, -(-data.rows.rows // data.slice))
+        partials = self._kept.get("partial sums", 8 * length * pass_slices)
+        total = self._kept.get("sums", 8 * length)
+        if scratch_bytes:
+            scratch = self._kept.get("margins", scratch_bytes * pass_slices)
+            call = replace(call, parameters=(*call.parameters, scratch))
+        first = 1
+        for chunk in data:
+            check(chunk)
+            slices = -(-chunk.span.rows // data.slice)
+            for start in range(0, slices, pass_slices):
+                part = range(start, min(slices, start + pass_slices))
+                call.enqueue(queue, chunk, part, partials, length)
+                call.program.enqueue(queue, "add_slices", length // _GROUP, partials, len(part), length, total, first)
+                first = 0
+        found = np.empty(length)
+        cl.enqueue_copy(queue, found, total)
+        return found
+
+    def by_row(self, call: Call) -> Float64:
+        """What a kernel that writes a double a row makes of all rows, float64 [rows]."""
+        data, queue = call.data, self._queue
+        found = np.empty(data.rows.rows)
+        for chunk in data:
+            values = self._kept.get("costs", 8 * chunk.span.rows)
+            call.enqueue(queue, chunk, range(-(-chunk.span.rows // data.slice)), values, 0)
+            cl.enqueue_copy(queue, found[chunk.span.start : chunk.span.stop], values)
+        return found
+
+
+def coefficients(matrix: Float64, program: Program, sparse: bool) -> npt.NDArray[Any]:
+    """Sets of coefficients [sets, features] as kernels/estimators/scores.h wants them, in the program's type."""
+    sets, features = matrix.shape
+    blocks = -(-sets // program.lanes)
+    padded = np.zeros((blocks * program.lanes, features if sparse else -(-features // 4) * 4), program.real)
+    with np.errstate(over="ignore"):
+        padded[:sets, :features] = matrix
+    if sparse:
+        return np.ascontiguousarray(padded.T)
+    return np.ascontiguousarray(padded.reshape(blocks, program.lanes, -1).transpose(0, 2, 1))
+
+
+def biases(values: Float64, program: Program) -> npt.NDArray[Any]:
+    """A bias a set, as kernels/estimators/scores.h wants it."""
+    found = np.full(-(-len(values) // program.lanes) * program.lanes, -limit(program), program.real)
+    with np.errstate(over="ignore"):
+        found[: len(values)] = values
+    return found
+
+
+def limit(program: Program) -> float:
+    """What kernels/estimators/real.h calls LIMIT."""
+    return 1e290 if program.real.itemsize == 8 else 1e30

@@ -1,0 +1,127 @@
+"""The k-means kernels on a real OpenCL device, tier by tier, against the numpy reference."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_cases import REFERENCE, Case, Float64, as_partition, assert_close, assert_same, cases, engine, tiers
+from partitions import Partition
+from scipy.spatial.distance import cdist
+
+from spark_accel.estimators.sums import LloydSums
+
+each_tier = pytest.mark.parametrize("tier", tiers("kmeans"))
+
+
+def without_near_ties(case: Case) -> tuple[Case, Float64]:
+    """The case, and centres of which each row clearly has a nearest one: rows between two are brought to one."""
+    centres = np.stack([case.rng.permutation(case.sets) for _ in range(case.partition.features)], axis=1) * 1.25 + 0.5
+    squared = cdist(case.partition.x, centres, "sqeuclidean")
+    nearest = np.sort(squared, axis=1)[:, :2]
+    tied = nearest[:, -1] - nearest[:, 0] < 0.01 * (1.0 + nearest[:, 0])
+    if case.sets == 1 or not tied.any():
+        return case, centres
+    old = case.partition
+    x = old.x.copy()
+    x[tied] = centres[case.rng.integers(0, case.sets, tied.sum())] + case.rng.uniform(-0.2, 0.2, x[tied].shape)
+    x = x.astype(old.columns["values"].dtype)
+    new = as_partition(case.rng, x, case.sets, "indices" in old.columns, "weights" in old.columns)
+    return Case(new, case.sets, case.rng), centres
+
+
+def assert_is_a_step(found: LloydSums, data: Partition, centres: Float64, precision: float) -> None:
+    squared = cdist(data.x, centres, "sqeuclidean")
+    nearest = squared.argmin(axis=1)
+    sums, absolute = np.zeros_like(centres), np.zeros_like(centres)
+    np.add.at(sums, nearest, data.weights[:, None] * data.x)
+    np.add.at(absolute, nearest, data.weights[:, None] * np.abs(data.x))
+    weight_sums = np.bincount(nearest, data.weights, len(centres))
+    cost = data.weights @ squared.min(axis=1)
+    # Of sparse rows the zeros' part of a distance is the centre's squared norm less the other elements' part.
+    norms = data.weights @ (centres**2).sum(axis=1)[nearest] if "indices" in data.columns else 0.0
+    assert_close(found.sums, sums, precision * absolute)
+    assert_close(found.weight_sums, weight_sums, precision * weight_sums)
+    assert_close(found.cost, cost, precision * cost + 1e-12 * norms)
+
+
+@each_tier
+@settings(max_examples=25)
+@given(cases(most_sets=40))
+def test_a_step_of_lloyd_is_the_references_resident_or_streamed(tier: str, case: Case) -> None:
+    case, centres = without_near_ties(case)
+    resident, streamed, expected = case.loaded(tier)
+
+    found = engine(tier).lloyd(resident, centres)
+
+    assert_is_a_step(found, case.partition, centres, case.precision)
+    np.testing.assert_allclose(found.weight_sums, REFERENCE.lloyd(expected, centres).weight_sums, rtol=1e-6)
+    assert_same(found, engine(tier).lloyd(resident, centres))
+    assert_same(found, engine(tier).lloyd(streamed, centres))
+
+
+@each_tier
+@settings(max_examples=25)
+@given(cases(most_sets=40), st.booleans())
+def test_costs_are_the_references_resident_or_streamed(tier: str, case: Case, is_later: bool) -> None:
+    case, centres = without_near_ties(case)
+    resident, streamed, reference = case.loaded(tier)
+    previous = case.rng.random(case.partition.rows) * 3.0 * case.partition.features if is_later else None
+
+    found = engine(tier).costs(resident, centres, previous)
+
+    norms = (centres**2).sum(axis=1).max()
+    expected = REFERENCE.costs(reference, centres, previous)
+    assert_close(found, expected, case.precision * expected + 1e-12 * norms)
+    np.testing.assert_array_equal(found, engine(tier).costs(streamed, centres, previous))
+
+
+@each_tier
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_of_centres_at_the_same_distance_the_first_is_taken(tier: str, precision: type, sparse: bool) -> None:
+    x = np.array([[0.0, 2.0], [0.0, 0.0], [4.0, 1.0]], precision)
+    centres = np.array([[4.0, 0.0], [0.0, 1.0], [0.0, 1.0], *[[9.0, 9.0]] * 37, [0.0, 1.0], [4.0, 2.0]])
+    data = as_partition(np.random.default_rng(0), x, 1, sparse, weighted=False)
+
+    found = engine(tier).lloyd(engine(tier).load(data.as_rows(), True), centres)
+
+    assert found.weight_sums[:3].tolist() == [1.0, 2.0, 0.0]
+    assert found.cost == 3.0
+
+
+@each_tier
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("scale", [1e-20, 1e17, 1e25])
+def test_scores_beyond_float32_find_the_nearest_centre(tier: str, sparse: bool, scale: float) -> None:
+    rng = np.random.default_rng(1)
+    centres = rng.normal(size=(5, 20)) * scale
+    x = (centres[rng.integers(0, 5, 100)] + 0.1 * scale * rng.normal(size=(100, 20))).astype(np.float32)
+    data = as_partition(rng, x, 1, sparse, weighted=True)
+
+    found = engine(tier).lloyd(engine(tier).load(data.as_rows(), True), centres)
+
+    assert_is_a_step(found, data, centres, 1e-6)
+
+
+@each_tier
+def test_a_cost_loses_nothing_where_rows_are_far_from_zero_and_near_their_centres(tier: str) -> None:
+    rng = np.random.default_rng(2)
+    centres = np.array([[1000.0] * 8, [-1000.0] * 8])
+    x = (centres[rng.integers(0, 2, 300)] + 0.01 * rng.normal(size=(300, 8))).astype(np.float32)
+    data = as_partition(rng, x, 1, sparse=False, weighted=False)
+
+    found = engine(tier).lloyd(engine(tier).load(data.as_rows(), True), centres)
+
+    np.testing.assert_allclose(found.cost, cdist(data.x, centres, "sqeuclidean").min(axis=1).sum(), rtol=1e-12)
+
+
+@each_tier
+def test_rows_without_weight_count_nothing_whatever_they_hold(tier: str) -> None:
+    x = np.array([[1.0, 2.0], [np.inf, np.nan]], np.float32)
+    data = as_partition(np.random.default_rng(0), x, 1, sparse=False, weighted=True)
+    data.columns["weights"][:] = 2.0, 0.0
+
+    found = engine(tier).lloyd(engine(tier).load(data.as_rows(), True), np.zeros((1, 2)))
+
+    assert found.sums.tolist() == [[2.0, 4.0]]
+    assert (found.weight_sums.tolist(), found.cost) == ([2.0], 10.0)
