@@ -21,7 +21,13 @@ COUNTERS = "org.apache.spark.ml.accel.FitCounters"
 
 
 def counts(spark: SparkSession) -> dict[str, int]:
-    """The counts of the driver's JVM, which under Spark Connect is the server; none without the bridge's jar."""
+    """How many fits the device did and how many it did not, in the driver's JVM, which under Spark Connect is the
+    server; none without the bridge's jar.
+    """
+    return {name: count for name, count in snapshot(spark).items() if name.startswith(("accelerated.", "fallback."))}
+
+
+def snapshot(spark: SparkSession) -> dict[str, int]:
     if is_remote():
         text = spark.sql(f"SELECT reflect('{COUNTERS}', 'snapshot')").head()[0]
         pairs = (pair.split("=") for pair in text.strip("{}").split(", ") if pair)

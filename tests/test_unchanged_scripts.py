@@ -15,7 +15,7 @@ from script_runs import FITS, LOADING, SAVING, STOCK_SCRIPT, Place, ours, place,
 pytestmark = pytest.mark.spark
 __all__ = ["place"]
 CONSTRUCTING = [step for step in FITS if step.startswith("fit")]
-AFTERWARDS = ["load_kmeans", "load_pipeline", "load_models"]
+AFTERWARDS = ["load_pipeline", "load_models"]
 OFF = {"spark.accel.enabled": "false"}
 ON = {"spark.accel.enabled": "true"}
 PHASES = [
