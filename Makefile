@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | format | docs | bench | wheel | clean; needs Python 3.10+, JDK 17+ and nothing else.
+# make setup | demo | test | test-spark | lint | format | docs | bench | wheel | clean; needs Python 3.10+, JDK 17+ and nothing else.
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,8 +6,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.bench-installed
 
+# What is tested on other versions of Spark too: all that leans on Spark's own classes.
+TESTS_OF_SPARK := $(wildcard tests/test_unchanged_scripts*.py) tests/test_ml.py
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-python lint format docs bench wheel clean
+.PHONY: help setup demo test test-python test-spark lint format docs bench wheel clean
 
 help: ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +39,15 @@ test: test-python test-scala ## all tests; TESTS=tests/test_x.py for some of the
 test-python: setup ## the Python tests
 	$(BIN)/python -m pytest $(TESTS)
 
+test-spark: jar $(if $(SPARK),.venv-spark-$(SPARK)/.installed) ## the jar on another Spark: make test-spark SPARK=4.0.1 [TESTS=...]
+	@test -n '$(SPARK)' || { echo "which Spark? For one: make test-spark SPARK=4.0.1" >&2; exit 1; }
+	.venv-spark-$(SPARK)/bin/python -m pytest $(or $(TESTS),$(TESTS_OF_SPARK))
+
+.venv-spark-%/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-spark-$*
+	.venv-spark-$*/bin/python -m pip install --quiet --editable '.[test]' 'pyspark[connect]==$*'
+	touch $@
+
 lint: $(INSTALLED) lint-scala ## ruff, mypy, scalafmt, and whether the generated docs are fresh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -60,4 +72,4 @@ wheel: setup ## dist/*.whl with the jar and the kernels in it
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## remove what was built, and .venv
-	rm -rf $(VENV) .tools dist target project/target project/project jvm-bridge/target
+	rm -rf $(VENV) .venv-spark-* .tools dist target project/target project/project jvm-bridge/target

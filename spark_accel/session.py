@@ -18,13 +18,15 @@ from spark_accel import jar
 from spark_accel.errors import ConfigurationError
 
 PLUGIN = "org.sparkaccel.AccelPlugin"
+CONNECT_BACKENDS = "spark.connect.ml.backend.classes"
+CONNECT_BACKEND = "org.sparkaccel.ConnectBackend"
 
 
 def configure(builder: SparkSession.Builder) -> SparkSession.Builder:
     """Adds spark-accel's jar and plugin to `builder` and returns it; call it before the first session of the process.
 
-    For `remote("local…")` only the jar is added: Spark runs no plugins there, and the first task starts the daemon. For
-    `remote("sc://…")` nothing is: a Connect server brings its own jars and plugins.
+    For `remote("local…")` the jar and Connect's way to our estimators are added: Spark runs no plugins there, and the
+    first task starts the daemon. For `remote("sc://…")` nothing is: a Connect server brings its own jars and plugins.
 
     Raises ConfigurationError where it would be of no use: a session is active, a JVM without the jar runs in this
     process already, or the jar has not been built.
@@ -43,6 +45,8 @@ def configure(builder: SparkSession.Builder) -> SparkSession.Builder:
     mode = str(given.get("spark.api.mode", os.environ.get("SPARK_API_MODE")))
     if remote is None and mode.lower() != "connect":
         builder.config("spark.plugins", _add(given.get("spark.plugins"), PLUGIN))
+    else:
+        builder.config(CONNECT_BACKENDS, _add(given.get(CONNECT_BACKENDS), CONNECT_BACKEND))
     return builder
 
 

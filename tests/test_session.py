@@ -15,6 +15,7 @@ from spark_accel import jar
 from spark_accel.errors import ConfigurationError
 
 PLUGIN = "org.sparkaccel.AccelPlugin"
+CONNECT_BACKENDS = "spark.connect.ml.backend.classes"
 SPARK_SUBMIT = str(Path(sys.executable).with_name("spark-submit"))
 
 
@@ -64,11 +65,12 @@ def test_they_are_added_to_those_of_spark_defaults(built_jar: str, tmp_path: Pat
     assert found == {"spark.jars": f"/a.jar,/b.jar,{built_jar}", "spark.plugins": f"x.Y,{PLUGIN}"}
 
 
-def test_connect_in_the_same_process_gets_the_jar_alone(built_jar: str) -> None:
+def test_connect_in_the_same_process_gets_the_jar_and_the_backend(built_jar: str) -> None:
     for given in ('.remote("local[2]")', '.config("spark.api.mode", "connect")'):
-        found = options(given)
+        found = options(f'{given}.config("{CONNECT_BACKENDS}", "x.Y")')
 
         assert found["spark.jars"] == built_jar
+        assert found[CONNECT_BACKENDS] == "x.Y,org.sparkaccel.ConnectBackend"
         assert "spark.plugins" not in found
 
 

@@ -10,6 +10,7 @@ import org.apache.spark.SparkConf
 import org.apache.spark.api.plugin.PluginContext
 import org.apache.spark.resource.ResourceInformation
 import org.scalatest.funsuite.AnyFunSuite
+import py4j.reflection.ReflectionUtil
 
 class AccelPluginTest extends AnyFunSuite {
 
@@ -34,6 +35,7 @@ class AccelPluginTest extends AnyFunSuite {
     val plugin = new AccelDriverPlugin
     val result = plugin.init(null, context)
     plugin.registerMetrics("app-1", context)
+    plugin.shutdown()
     (plugin, result.asScala.toMap)
   }
 
@@ -63,6 +65,29 @@ class AccelPluginTest extends AnyFunSuite {
     assert(AccelDriverPlugin.python(none, spark, environment) == "sparks")
     assert(AccelDriverPlugin.python(none, Map.empty, environment) == "environments")
     assert(AccelDriverPlugin.python(none, Map.empty, Map.empty) == "python3")
+  }
+
+  test("the driver leads Python and Connect to our estimators, and Python back to stock ones at its end") {
+    val context = new Context(ConnectBackend.Key -> "x.Y")()
+    val plugin = new AccelDriverPlugin
+    def found: String = ReflectionUtil.classForName("org.apache.spark.ml.clustering.KMeans").getName
+
+    plugin.init(null, context)
+    val during = found
+    plugin.shutdown()
+
+    assert(context.conf.get(ConnectBackend.Key) == "x.Y,org.sparkaccel.ConnectBackend")
+    assert((during, found) == ("pyspark.ml.clustering.KMeans", "org.apache.spark.ml.clustering.KMeans"))
+  }
+
+  test("a driver that is switched off leads nobody to our estimators") {
+    val context = new Context("spark.accel.enabled" -> "false")()
+    val before = ReflectionUtil.getClassLoadingStrategy
+
+    new AccelDriverPlugin().init(null, context)
+
+    assert(!context.conf.contains(ConnectBackend.Key))
+    assert(ReflectionUtil.getClassLoadingStrategy eq before)
   }
 
   test("spark.accel.enabled=false does nothing") {

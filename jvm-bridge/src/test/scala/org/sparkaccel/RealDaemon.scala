@@ -10,7 +10,7 @@ import scala.jdk.OptionConverters._
 object RealDaemon {
   val Python: String = sys.props("org.sparkaccel.tests.python")
 
-  def withSettings(extra: (String, String)*)(test: Settings => Unit): Unit = {
+  def withSettings[T](extra: (String, String)*)(test: Settings => T): T = {
     val folder = Files.createTempDirectory("accel-")
     val own = Seq(
       "daemon.socket" -> folder.resolve("daemon.sock").toString,

@@ -14,6 +14,8 @@ import org.apache.spark.sql.Dataset
 class KMeans(override val uid: String) extends StockKMeans(uid) {
   def this() = this(Identifiable.randomUID("kmeans"))
 
+  setDefault(seed, classOf[StockKMeans].getName.hashCode.toLong) // else that of our own class' name
+
   override def fit(dataset: Dataset[_]): KMeansModel =
     Accelerated.fit("KMeans", dataset, super.fit(dataset))(fitOnDevice(dataset, _))
 

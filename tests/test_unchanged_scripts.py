@@ -1,0 +1,74 @@
+"""Unchanged PySpark scripts in local mode, with the jar alone: spark-accel is not installed where they run.
+
+One process, four sessions: what one saves, the next ones load, with the plugin on and off.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stock_script
+from pyspark.sql import SparkSession
+from script_runs import FITS, LOADING, SAVING, STOCK_SCRIPT, Place, ours, place, plugin, python_without_package
+
+pytestmark = pytest.mark.spark
+__all__ = ["place"]
+CONSTRUCTING = [step for step in FITS if step.startswith("fit")]
+AFTERWARDS = ["load_pipeline", "load_models"]
+OFF = {"spark.accel.enabled": "false"}
+ON = {"spark.accel.enabled": "true"}
+PHASES = [
+    {"conf": OFF, "steps": SAVING},
+    {"conf": ON, "steps": LOADING},
+    {"conf": ON, "steps": [*CONSTRUCTING, "save"]},
+    {"conf": OFF, "steps": AFTERWARDS},
+]
+
+
+@pytest.fixture(scope="module")
+def found(place: Place) -> dict[str, Any]:
+    """What the script found out; the folder `saved` then holds what it saved with the plugin on."""
+    python = python_without_package(place.folder / "python")
+    conf = plugin() | {"spark.master": "local[2]"}
+    return place.run(STOCK_SCRIPT, conf, PHASES, (python,), PYSPARK_PYTHON=python)
+
+
+def test_the_package_is_not_there(found: dict[str, Any]) -> None:
+    assert found["package"] is False
+
+
+@pytest.mark.parametrize("step", CONSTRUCTING)
+def test_what_a_script_makes_and_fits_is_ours(found: dict[str, Any], step: str) -> None:
+    assert ours(found["sessions"][2]["steps"])[step] == FITS[step]
+
+
+@pytest.mark.parametrize("step", LOADING)
+def test_what_it_loads_and_fits_is_ours_though_stock_spark_saved_it(found: dict[str, Any], step: str) -> None:
+    assert ours(found["sessions"][1]["steps"])[step] == FITS[step]
+
+
+def test_with_the_plugin_switched_off_all_is_stock(found: dict[str, Any]) -> None:
+    for session in (found["sessions"][0], found["sessions"][3]):
+        assert session["class"] == "org.apache.spark.ml.clustering.KMeans"
+        assert not any(session["steps"].values())
+
+
+def test_what_is_saved_names_stock_classes_alone(found: dict[str, Any], place: Place) -> None:
+    assert found
+    names = {_class(file) for file in (place.folder / "saved").rglob("metadata/part-*")}
+    assert names
+    assert all(name.startswith(("org.apache.spark.ml.", "pyspark.ml.pipeline.")) for name in names), names
+    assert not any("accel" in name for name in names)
+
+
+def test_it_loads_in_a_spark_without_our_jar(found: dict[str, Any], place: Place, spark: SparkSession) -> None:
+    assert found
+    for step in stock_script.STEPS:
+        if step.__name__ in AFTERWARDS:
+            step(spark, str(place.folder / "saved"))
+
+
+def _class(metadata: Path) -> str:
+    name: str = json.loads(metadata.read_text())["class"]
+    return name
