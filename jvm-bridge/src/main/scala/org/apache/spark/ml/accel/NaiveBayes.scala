@@ -49,6 +49,8 @@ class NaiveBayes(override val uid: String) extends StockNaiveBayes(uid) {
           throw new LeftToSpark(Fallback.Rows, "there are labels beyond the thresholds")
         for (label <- 0 until facts.labels.size if facts.labels.count(label) > 0 && facts.labels.weight(label) == 0)
           throw new LeftToSpark(Fallback.Rows, s"only rows of weight 0 have label $label")
+        for (label <- 0 until facts.labels.size if facts.labels.count(label) > 0 && facts.labels.weight(label) == 0)
+          throw new LeftToSpark(Fallback.Rows, s"only rows of weight 0 have label $label")
         log.logNumFeatures(facts.features)
         log.logNumExamples(facts.rows)
         log.logSumOfWeights(facts.weightSum)
