@@ -20,7 +20,7 @@ import pytest
 from conftest import eventually
 from pyspark.sql import SparkSession
 
-from spark_accel import endpoint
+from spark_accel import endpoint, jar
 from spark_accel.networks import plan
 from spark_accel.settings import Settings, from_spark
 
@@ -108,10 +108,10 @@ def node() -> Iterator[Node]:
 
 @pytest.fixture(scope="session")
 def spark(node: Node) -> Iterator[SparkSession]:
-    """A classic session, `local[2]`, without the plugin: tasks start the node's daemon."""
+    """A classic session, `local[2]`, with the bridge's jar but without the plugin: tasks start the node's daemon."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
     builder = builder.config("spark.log.level", "OFF").config("spark.sql.shuffle.partitions", "2")
-    session = builder.config(map=node.conf).getOrCreate()
+    session = builder.config("spark.jars", str(jar.path())).config(map=node.conf).getOrCreate()
     yield session
     session.stop()

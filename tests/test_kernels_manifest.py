@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from plans import random_plan
 
-from spark_accel.daemon import kernels
+from spark_accel.daemon import kernels, opencl_rows
 from spark_accel.daemon.kernels import KernelError, Properties, Tier, folder, select, tiers
 from spark_accel.daemon.network_steps import steps
 
@@ -92,6 +92,13 @@ def test_a_source_contains_what_it_includes(family: str) -> None:
         assert "#include" not in text
         assert "typedef double real;" in text
         assert "add_slices" in text
+
+
+@pytest.mark.parametrize("family", ESTIMATORS)
+def test_tiles_read_no_more_rows_behind_the_last_than_there_are(family: str) -> None:
+    for one in tiers(folder() / family):
+        assert one.defines.get("ROWS", 1) <= 1 + opencl_rows._SPARE_ROWS
+        assert one.defines.get("BLOCK", 16) % 16 == 0  # whole vectors of margins
 
 
 def test_an_included_file_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import ctypes
 
-from spark_accel.daemon.devices import open_device
+from spark_accel.daemon.devices import open_device, properties
 from spark_accel.daemon.pocl_processor import _addresses_of_the_name, build, cpu_flags
 
 
@@ -19,3 +19,7 @@ def test_a_name_is_found_by_the_pointers_to_it_and_nothing_else_in_a_record_is_f
 
 def test_flags_of_the_processor_are_linuxs() -> None:
     assert all(flag == flag.lower() for flag in cpu_flags())
+
+
+def test_a_processor_has_its_flags_among_its_properties() -> None:
+    assert properties(open_device("cpu-0")).cpu_flags == cpu_flags()

@@ -22,7 +22,7 @@
 #define LOG_TERMS 8
 #endif
 
-__constant real RECIPROCALS[36] = {
+__constant double RECIPROCALS[36] = {
     0, 1, 1.0 / 2, 1.0 / 3, 1.0 / 4, 1.0 / 5, 1.0 / 6, 1.0 / 7, 1.0 / 8, 1.0 / 9, 1.0 / 10, 1.0 / 11, 1.0 / 12,
     1.0 / 13, 1.0 / 14, 1.0 / 15, 1.0 / 16, 1.0 / 17, 1.0 / 18, 1.0 / 19, 1.0 / 20, 1.0 / 21, 1.0 / 22, 1.0 / 23,
     1.0 / 24, 1.0 / 25, 1.0 / 26, 1.0 / 27, 1.0 / 28, 1.0 / 29, 1.0 / 30, 1.0 / 31, 1.0 / 32, 1.0 / 33, 1.0 / 34,
@@ -37,7 +37,7 @@ HELPER realv exponential(realv x)
     realv sum = (realv)(1);
     #pragma unroll
     for (int i = EXP_TERMS; i > 0; i--)
-        sum = sum * (r * RECIPROCALS[i]) + (real)1;
+        sum = sum * (r * (real)RECIPROCALS[i]) + (real)1;
     const wholev power = (AS_WHOLEV(shifted) + (whole)EXPONENT_BIAS) << (whole)EXPONENT;
     return x < (realv)(LEAST) ? (realv)(0) : sum * AS_REALV(power);
 }
@@ -47,9 +47,9 @@ HELPER realv log_1_plus(realv y)
 {
     const realv s = y / (y + (real)2);
     const realv square = s * s;
-    realv sum = (realv)(RECIPROCALS[2 * LOG_TERMS + 1]);
+    realv sum = (realv)((real)RECIPROCALS[2 * LOG_TERMS + 1]);
     #pragma unroll
     for (int i = LOG_TERMS - 1; i >= 0; i--)
-        sum = sum * square + RECIPROCALS[2 * i + 1];
+        sum = sum * square + (real)RECIPROCALS[2 * i + 1];
     return s * (real)2 * sum;
 }

@@ -55,6 +55,12 @@ typedef JOIN(double, LANES) doublev;
 #define LOADD(p) (*(__global const doublev *)(p))
 #define ADDD(p, value) (*(__global doublev *)(p) += (value))
 
+#if defined(__x86_64__) && defined(__clang__)
+#define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 3)
+#else
+#define PREFETCH(p)
+#endif
+
 HELPER double sum_lanes(doublev v)
 {
 #if LANES == 16
@@ -87,13 +93,36 @@ HELPER real sum_reals(realv v)
 #endif
 }
 
-HELPER real largest_lane(const realv v)
+// The one of two values, or vectors by lane, that is more, or less.
+#define MORE(a, b) ((a) > (b) ? (a) : (b))
+#define LESS(a, b) ((a) < (b) ? (a) : (b))
+
+HELPER real largest_lane(realv v)
 {
-    real found = v[0];
-    #pragma unroll
-    for (int i = 1; i < LANES; i++)
-        found = v[i] > found ? v[i] : found;
-    return found;
+#if LANES == 16
+    const REAL8 e = MORE(v.lo, v.hi);
+    const REAL4 f = MORE(e.lo, e.hi);
+#elif LANES == 8
+    const REAL4 f = MORE(v.lo, v.hi);
+#else
+    const REAL4 f = v;
+#endif
+    const REAL2 t = MORE(f.lo, f.hi);
+    return MORE(t.x, t.y);
+}
+
+HELPER whole smallest_lane(wholev v)
+{
+#if LANES == 16
+    const WHOLE8 e = LESS(v.lo, v.hi);
+    const WHOLE4 f = LESS(e.lo, e.hi);
+#elif LANES == 8
+    const WHOLE4 f = LESS(v.lo, v.hi);
+#else
+    const WHOLE4 f = v;
+#endif
+    const WHOLE2 t = LESS(f.lo, f.hi);
+    return LESS(t.x, t.y);
 }
 
 // Whether it is a number no larger than LIMIT; false for NaN.

@@ -4,7 +4,9 @@
 // packed [block][feature][LANES], features filled up with zeros to a multiple of 4 (`steps` of them), and ROWS - 1
 // rows behind the last one may be read. Sparse: coefficients lie as [feature][block][LANES].
 // Sets beyond the last have a bias of -LIMIT and no coefficients.
-// Loops over tiles are single ones: compilers keep the arrays of nested ones in memory.
+// Loops over tiles are single ones: compilers keep the arrays of nested ones in memory. Meanwhile the next tile is
+// fetched, a line of it with each feature, or the next tile would begin by waiting for memory.
+#define PREFETCH_NEXT_TILE(x, stride, j) PREFETCH((x) + ROWS * (stride) + (j) * 16)
 
 HELPER void scores_of_block(
     __global const real *x, long stride, int steps, __global const real *packed, __global const real *bias,
@@ -17,6 +19,7 @@ HELPER void scores_of_block(
         #pragma unroll
         for (int i = 0; i < 4; i++) {
             const realv c = LOADV(packed + (long)(j + i) * LANES);
+            PREFETCH_NEXT_TILE(x, stride, j + i);
             #pragma unroll
             for (int r = 0; r < ROWS; r++)
                 sums[r] = (realv)(x[r * stride + j + i]) * c + sums[r];
@@ -35,6 +38,7 @@ HELPER void scores_of_two_blocks(
     __global const real *packed_second = packed + (long)steps * LANES;
     for (int j = 0; j < steps; j++) {
         const realv c = LOADV(packed + (long)j * LANES);
+        PREFETCH_NEXT_TILE(x, stride, j);
         const realv d = LOADV(packed_second + (long)j * LANES);
         #pragma unroll
         for (int r = 0; r < ROWS; r++) {

@@ -56,30 +56,12 @@ HELPER wholev lane_numbers(void)
 #endif
 }
 
-// The lower half of `score` and `set` takes what is better in the upper half, or as good with a lower number.
-#define KEEP_BETTER_HALF(REAL, WHOLE, score, set, half_score, half_set) \
-    const WHOLE JOIN(half_set, _is_better) = ((score).hi > (score).lo) \
-        | (((score).hi == (score).lo) & ((set).hi < (set).lo)); \
-    const REAL half_score = JOIN(half_set, _is_better) ? (score).hi : (score).lo; \
-    const WHOLE half_set = JOIN(half_set, _is_better) ? (set).hi : (set).lo;
-
 // The best set of all lanes, lower number first; -1 where its score is no sound number.
 HELPER int best_set(realv scores, wholev sets)
 {
-#if LANES == 16
-    KEEP_BETTER_HALF(REAL8, WHOLE8, scores, sets, scores8, sets8)
-    KEEP_BETTER_HALF(REAL4, WHOLE4, scores8, sets8, scores4, sets4)
-#elif LANES == 8
-    KEEP_BETTER_HALF(REAL4, WHOLE4, scores, sets, scores4, sets4)
-#else
-    const REAL4 scores4 = scores;
-    const WHOLE4 sets4 = sets;
-#endif
-    KEEP_BETTER_HALF(REAL2, WHOLE2, scores4, sets4, scores2, sets2)
-    const int second = scores2.y > scores2.x || (scores2.y == scores2.x && sets2.y < sets2.x);
-    if (!sound(second ? scores2.y : scores2.x))
-        return -1;
-    return (int)(second ? sets2.y : sets2.x);
+    const real best = largest_lane(scores);
+    const int set = (int)smallest_lane(scores == (realv)(best) ? sets : (wholev)(0x7fffffff));
+    return sound(best) ? set : -1;
 }
 
 HELPER void keep_best(realv score, whole block, realv *best, wholev *sets)
@@ -174,14 +156,21 @@ HELPER double squared_distance_sparse(
     __global const real *values, __global const int *indices, long start, long stop, __global const double *centre,
     double squared_norm)
 {
-    double squared = 0.0, others = squared_norm;
-    for (long i = start; i < stop; i++) {
-        const double c = centre[indices[i]];
-        const double difference = values[i] - c;
-        squared += difference * difference;
-        others -= c * c;
+    double2 squared = (double2)(0.0), of_centre = (double2)(0.0);
+    long i = start;
+    for (; i + 2 <= stop; i += 2) {
+        const double2 c = (double2)(centre[indices[i]], centre[indices[i + 1]]);
+        const double2 difference = (double2)(values[i], values[i + 1]) - c;
+        squared = difference * difference + squared;
+        of_centre = c * c + of_centre;
     }
-    return squared + (others > 0.0 ? others : 0.0);
+    if (i < stop) {
+        const double c = centre[indices[i]];
+        squared.x += (values[i] - c) * (values[i] - c);
+        of_centre.x += c * c;
+    }
+    const double others = squared_norm - (of_centre.x + of_centre.y);
+    return squared.x + squared.y + (others > 0.0 ? others : 0.0);
 }
 
 INNER void lloyd_slice(

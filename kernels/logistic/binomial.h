@@ -20,7 +20,7 @@ HELPER doublev multipliers_of(real *margins, const real *signs, const real *weig
     return loss;
 }
 
-// Adds the block's part of `vectors` vectors of the gradient.
+// Adds the block's part of `vectors` vectors of the gradient; meanwhile the next block is fetched.
 HELPER void add_gradient(
     const int vectors, __global const real *x, int stride, const real *multipliers, int count, __global double *gradient)
 {
@@ -31,8 +31,10 @@ HELPER void add_gradient(
     for (int r = 0; r < count; r++, x += stride) {
         const realv multiplier = (realv)(multipliers[r]);
         #pragma unroll
-        for (int v = 0; v < vectors; v++)
+        for (int v = 0; v < vectors; v++) {
             sums[v] = multiplier * LOADV(x + v * LANES) + sums[v];
+            PREFETCH(x + (long)count * stride + v * LANES);
+        }
     }
     #pragma unroll
     for (int v = 0; v < vectors; v++)

@@ -23,10 +23,10 @@ HELPER double log_of(double x)
     const double mantissa = as_double((bits & 0xfffffffffffffL) | 0x3ff0000000000000L);
     const double s = (mantissa - 1.0) / (mantissa + 1.0);
     const double square = s * s;
-    double sum = 1.0 / 35;
+    double sum = RECIPROCALS[35];
     #pragma unroll
-    for (int i = 33; i > 0; i -= 2)
-        sum = sum * square + 1.0 / i;
+    for (int i = 16; i >= 0; i--)
+        sum = sum * square + RECIPROCALS[2 * i + 1];
     return exponent * 0.6931471805599453 + 2.0 * s * sum;
 }
 

@@ -129,7 +129,8 @@ def _has_target_attribute(device: "cl.Device") -> bool:
         #if !defined(__clang__) || !defined(__x86_64__) || !__has_attribute(target)
         #error
         #endif
-        __kernel void nothing(void) {}
+        __attribute__((target("avx512f"), noinline)) void twice(__global float16 *x) { x[0] += x[0]; }
+        __kernel void attempt(__global float16 *x) { twice(x); }
     """
     try:
         pocl_processor.build(device, source)

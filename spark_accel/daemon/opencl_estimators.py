@@ -22,6 +22,8 @@ from spark_accel.daemon.opencl_sums import Sums
 from spark_accel.estimators.rows import Rows
 from spark_accel.estimators.sums import ClassSums, Float64, LloydSums, LogisticSums
 
+FAMILIES = ("kmeans", "logistic", "naive_bayes")
+
 
 class OpenCLEngine:
     """See Engine. Not for several threads at once.
@@ -33,7 +35,7 @@ class OpenCLEngine:
     def __init__(self, device: cl.Device, tier: str | None = None) -> None:
         self._context = cl.Context([device])
         self._queue = cl.CommandQueue(self._context)
-        self._programs = Programs(self._context, device, tier)
+        self._programs = Programs(self._context, FAMILIES, tier)
         self._kept = Kept(self._queue)
         self._sums = Sums(self._queue, self._kept)
         self._loaded: weakref.WeakSet[DeviceRows] = weakref.WeakSet()

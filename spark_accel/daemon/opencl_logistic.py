@@ -12,8 +12,9 @@ from spark_accel.daemon.opencl_sums import Call, Sums, biases, coefficients
 from spark_accel.estimators.rows import stride
 from spark_accel.estimators.sums import Float64, LogisticSums
 
-_BLOCK_BYTES = 400 * 2**10  # of rows that are read twice in a row: they should stay in a cache of their core
-_LEAST_BLOCK = 16  # rows
+_CACHE_BYTES = 400 * 2**10  # of rows that are read twice in a row: they should stay in a cache of their core
+_FIRST_CACHE_BYTES = 24 * 2**10  # of these, better still, in its fastest, where little is computed of each element
+_LEAST_BLOCK = 16  # rows; blocks are multiples of it
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Logistic:
             constant(self.queue, padded),
             constant(self.queue, coefficients.astype(np.float64)),
             float(intercept),
-            self._block(data),
+            min(self._block(data, _CACHE_BYTES), max(2 * _LEAST_BLOCK, self._block(data, _FIRST_CACHE_BYTES))),
         )
         call = Call(self.program, "binomial", data, parameters)
         found = self.sums.total(call, width + 2, lambda chunk: check_labels(chunk, 2))
@@ -53,7 +54,7 @@ class Logistic:
             constant(self.queue, biases(intercepts, program)),
             constant(self.queue, matrix.astype(np.float64)),
             constant(self.queue, intercepts.astype(np.float64)),
-            self._block(data),
+            self._block(data, _CACHE_BYTES),
         )
         found = self.sums.total(
             Call(program, "multinomial", data, parameters),
@@ -68,7 +69,8 @@ class Logistic:
         multiplier_sums = found[gradient : gradient + classes]
         return LogisticSums(float(found[gradient + lanes]), by_class.copy(), multiplier_sums.copy())
 
-    def _block(self, data: DeviceRows) -> int:
+    def _block(self, data: DeviceRows, nbytes: int) -> int:
+        """How many rows take so many bytes."""
         row_bytes = stride(data.rows.features) * self.program.real.itemsize
-        fitting = _BLOCK_BYTES // row_bytes // _LEAST_BLOCK * _LEAST_BLOCK
+        fitting = nbytes // row_bytes // _LEAST_BLOCK * _LEAST_BLOCK
         return max(_LEAST_BLOCK, min(self.program.defines["BLOCK"], fitting))

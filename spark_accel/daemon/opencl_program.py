@@ -1,7 +1,6 @@
 """The estimators' kernels, compiled: a program for each kernel family and precision, built when it is first wanted."""
 
-import functools
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ class Program:
         self.real = real
         self.defines = tier.defines
         self.lanes = tier.defines["VECTOR_BYTES"] // real.itemsize
-        options = [*tier.build_options(), f"-DDOUBLE={int(real.itemsize == 8)}"]
+        options = [*tier.build_options(), f"-DDOUBLE={int(real.itemsize == 8)}", "-w"]  # nobody reads warnings here
         # pyopencl's own cache of binaries is not safe for several processes; drivers have theirs.
         program = cl.Program(context, tier.text())
         program.build(options=options, cache_dir=False)  # type: ignore[arg-type]
@@ -45,20 +44,24 @@ class Program:
 
 
 class Programs:
-    """The families of one device. `tier` None takes, of each family, the tier that suits the device."""
+    """The families of one device; of each the tier that suits it or, of tiers with the name `tier`, the one that does.
 
-    def __init__(self, context: cl.Context, device: cl.Device, tier: str | None = None) -> None:
+    Raises kernels.KernelError where there is none.
+    """
+
+    def __init__(self, context: cl.Context, families: Iterable[str], tier: str | None = None) -> None:
         self._context = context
-        self._properties = properties(device)
-        self._tier = tier
-        self._get = functools.cache(self._built)
+        self._built: dict[tuple[str, np.dtype[Any]], Program] = {}
+        has = properties(context.devices[0])
+        found = {family: kernels.tiers(kernels.folder() / family) for family in families}
+        self._tiers = {
+            family: kernels.select([one for one in tiers if tier in (None, one.name)], has)
+            for family, tiers in found.items()
+        }
 
     def get(self, family: str, real: np.dtype[Any]) -> Program:
-        """The family's program; raises kernels.KernelError if no tier suits the device."""
-        return self._get(family, np.dtype(real))
-
-    def _built(self, family: str, real: np.dtype[Any]) -> Program:
-        found = kernels.tiers(Path(kernels.folder()) / family)
-        if self._tier is not None:
-            found = tuple(one for one in found if one.name == self._tier)
-        return Program(self._context, kernels.select(found, self._properties), real)
+        """The family's kernels for data of a type, compiled when they are first asked for."""
+        key = family, real
+        if key not in self._built:
+            self._built[key] = Program(self._context, self._tiers[family], real)
+        return self._built[key]

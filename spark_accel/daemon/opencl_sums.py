@@ -18,7 +18,7 @@ from spark_accel.daemon.opencl_rows import Chunk, DeviceRows
 from spark_accel.estimators.rows import stride
 from spark_accel.estimators.sums import Float64
 
-_PARTIAL_BYTES = 256 * 2**20  # of all slices of a pass
+_PARTIAL_BYTES = 128 * 2**20  # of all slices of a pass
 _GROUP = 16  # doubles that a work item of add_slices adds; partial sums are filled up to a multiple of it
 
 
@@ -71,8 +71,7 @@ class Sums:
         """
         data, queue = call.data, self._queue
         length = -(-length // _GROUP) * _GROUP
-        pass_slices = max(queue.device.max_compute_units, _PARTIAL_BYTES // (8 * length + scratch_bytes))
-        pass_slices = min(pass_slices, -(-data.rows.rows // data.slice))
+        pass_slices = self._pass_slices(8 * length, scratch_bytes, -(-data.rows.rows // data.slice))
         partials = self._kept.get("partial sums", 8 * length * pass_slices)
         total = self._kept.get("sums", 8 * length)
         if scratch_bytes:
@@ -90,6 +89,13 @@ class Sums:
         found = np.empty(length)
         cl.enqueue_copy(queue, found, total)
         return found
+
+    def _pass_slices(self, partial_bytes: int, scratch_bytes: int, slices: int) -> int:
+        """How many slices of so many bytes go through at once: enough for all compute units, if they fit."""
+        device = self._queue.device
+        fitting = device.max_mem_alloc_size // max(partial_bytes, scratch_bytes)
+        wanted = max(device.max_compute_units, _PARTIAL_BYTES // (partial_bytes + scratch_bytes))
+        return max(1, min(slices, wanted, fitting))
 
     def by_row(self, call: Call) -> Float64:
         """What a kernel that writes a double a row makes of all rows, float64 [rows]."""

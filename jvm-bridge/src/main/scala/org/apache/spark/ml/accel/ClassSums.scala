@@ -12,31 +12,31 @@ final private[accel] class ClassSums(data: PackedDataset, facts: DataFacts, squa
   val weights: Array[Double] = labels.map(facts.labels.weight)
   val origin: Array[Double] = if (squares) facts.mean else new Array[Double](features)
 
-  private val parts = if (squares) 2 else 1
+  private val scales: Array[Double] = {
+    def largest(j: Int): Double = facts.reach(j) + (if (squares) 0.0 else math.abs(facts.mean(j)))
+    val first = Array.tabulate(features)(j => FixedPoint.scale(facts.weightSum * largest(j)))
+    val second = Array.tabulate(features)(j => FixedPoint.scale(facts.weightSum * largest(j) * largest(j)))
+    Array.fill(labels.length)(first).flatten ++ (if (squares) Array.fill(labels.length)(second).flatten
+                                                 else Array.empty[Double])
+  }
+
   private val sums: FixedPointSums = {
-    val reach =
-      if (squares) facts.reach else facts.reach.indices.map(j => facts.reach(j) + math.abs(facts.mean(j))).toArray
-    val first = reach.map(largest => FixedPoint.scale(facts.weightSum * largest))
-    val second = reach.map(largest => FixedPoint.scale(facts.weightSum * largest * largest))
-    val scales = Array.fill(labels.length)(first).flatten ++
-      (if (squares) Array.fill(labels.length)(second).flatten else Array.empty[Double])
     val (present, all, wanted) = (labels, facts.labels.size, squares)
-    data
-      .sharing((scales, origin)) { shared =>
-        data.partitions
-          .map(_.run(ClassSums.partition(_, present, all, wanted, shared.value._1, shared.value._2)))
-          .treeReduce(_.merge(_))
-      }
+    data.sharing((scales, origin)) { shared =>
+      data.partitions
+        .map(_.run(ClassSums.partition(_, present, all, wanted, shared.value._1, shared.value._2)))
+        .treeReduce(_.merge(_))
+    }
   }
 
   def weight(index: Int): Double = weights(index)
 
-  def sum(index: Int, feature: Int): Double = sums(index * features + feature)
+  def sum(index: Int, feature: Int): Double = at(index * features + feature)
 
-  def square(index: Int, feature: Int): Double = {
-    require(parts == 2, "squares were not asked for")
-    sums((labels.length + index) * features + feature)
-  }
+  /** Only with `squares`. */
+  def square(index: Int, feature: Int): Double = at((labels.length + index) * features + feature)
+
+  private def at(i: Int): Double = sums(i, scales(i))
 }
 
 private object ClassSums {
@@ -53,7 +53,7 @@ private object ClassSums {
       _.parameter("classes", classes.toLong).parameter("squares", squares)
     }
     val (weights, sums) = (answer("weight_sums"), answer("sums"))
-    val fixed = new FixedPointSums(scales)
+    val fixed = new FixedPointSums(scales.length)
     for (index <- labels.indices) {
       val label = labels(index)
       val weight = weights.get(label)
@@ -61,10 +61,12 @@ private object ClassSums {
       while (j < features) {
         val offset = packed.shift(j) - origin(j)
         val sum = sums.get(label * features + j)
-        fixed.add(index * features + j, sum + offset * weight)
+        val at = index * features + j
+        fixed.add(at, sum + offset * weight, scales(at))
         if (squares) {
           val square = answer("square_sums").get(label * features + j)
-          fixed.add((labels.length + index) * features + j, square + 2 * offset * sum + offset * offset * weight)
+          val behind = labels.length * features + at
+          fixed.add(behind, square + 2 * offset * sum + offset * offset * weight, scales(behind))
         }
         j += 1
       }

@@ -4,17 +4,17 @@ package org.apache.spark.ml.accel
   * power of two, and added as a 64-bit integer. With a bound on the sum's absolute value known beforehand nothing
   * overflows, and the step is 2^-61^ of the bound or less: finer than the rounding of a float64 sum of the same terms.
   *
-  * @param scales
-  *   powers of two, one for each element, from [[FixedPoint.scale]]
+  * Scales are the inverses of the steps, powers of two from [[FixedPoint.scale]]; the same one goes with an element
+  * throughout.
   */
-final class FixedPointSums(scales: Array[Double]) extends Serializable {
-  private val sums = new Array[Long](scales.length)
+final class FixedPointSums(length: Int) extends Serializable {
+  private val sums = new Array[Long](length)
   private var undefined = false // an element was NaN
 
-  /** Adds one element. */
-  def add(index: Int, value: Double): Unit = {
+  /** Adds to one element. */
+  def add(index: Int, value: Double, scale: Double): Unit = {
     undefined ||= value.isNaN
-    sums(index) += math.rint(value * scales(index)).toLong
+    sums(index) += math.rint(value * scale).toLong
   }
 
   def merge(that: FixedPointSums): this.type = {
@@ -27,9 +27,7 @@ final class FixedPointSums(scales: Array[Double]) extends Serializable {
     this
   }
 
-  def apply(index: Int): Double = if (undefined) Double.NaN else sums(index) / scales(index)
-
-  def length: Int = sums.length
+  def apply(index: Int, scale: Double): Double = if (undefined) Double.NaN else sums(index) / scale
 }
 
 object FixedPoint {

@@ -54,7 +54,8 @@ class KMeans(override val uid: String) extends StockKMeans(uid) {
       log.logSumOfWeights(facts.weightSum)
       val first = new KMeansInitialisation(data, facts, $(k), $(seed), Option.when(cosine)((input, rows)))
       val initial = if ($(initMode) == OldKMeans.RANDOM) first.random() else first.parallel($(initSteps))
-      val (centres, cost, iterations) = iterate(initial, new Lloyd(data, facts), cosine)
+      val start = if (cosine && stockTakesBlocks(kind, facts)) initial.map(UnitLength(_)) else initial
+      val (centres, cost, iterations) = iterate(start, new Lloyd(data, facts), cosine)
       val parent = OldInternal.model(centres, $(distanceMeasure), cost, iterations)
       val model = copyValues(new KMeansModel(uid, parent).setParent(this))
       Internal.summarize(model, model.transform(dataset), iterations, cost)
@@ -69,10 +70,10 @@ class KMeans(override val uid: String) extends StockKMeans(uid) {
     var (cost, iteration, converged) = (0.0, 0, false)
     while (iteration < $(maxIter) && !converged) {
       // Between vectors of length 1 half the squared distance is 1 minus the cosine.
-      val step = lloyd.step(if (cosine) centres.map(Vectors.normalize(_, 2)) else centres)
+      val step = lloyd.step(if (cosine) centres.map(UnitLength(_)) else centres)
       converged = true
       for (cluster <- centres.indices if step.weightSums(cluster) > 0) {
-        val mean = if (cosine) Vectors.normalize(step.mean(cluster), 2) else step.mean(cluster)
+        val mean = if (cosine) UnitLength(step.mean(cluster)) else step.mean(cluster)
         converged &&= OldInternal.converged($(distanceMeasure), centres(cluster), mean, $(tol))
         centres(cluster) = mean
       }
@@ -81,4 +82,19 @@ class KMeans(override val uid: String) extends StockKMeans(uid) {
     }
     (centres, cost, iteration)
   }
+
+  /** Whether stock would solve this by blocks, which has it scale initial centres to length 1 for the cosine distance. It
+    * shows in a centre that never gets a row. Stock's `auto` takes blocks for arrays, and for vectors with more features
+    * than there are rows: it adds up indices where it means to count elements.
+    */
+  private def stockTakesBlocks(kind: Rows.Kind, facts: DataFacts): Boolean = $(solver) match {
+    case "row"   => false
+    case "block" => true
+    case _       => kind != Rows.Vectors || facts.features > facts.rows
+  }
+}
+
+/** A point scaled to length 1, in memory of its own: Spark's own method changes its argument. */
+private[accel] object UnitLength {
+  def apply(point: Vector): Vector = Vectors.normalize(point.copy, 2)
 }

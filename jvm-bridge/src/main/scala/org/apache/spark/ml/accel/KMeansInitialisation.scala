@@ -41,7 +41,7 @@ final private[accel] class KMeansInitialisation(
     val candidates = (if (original.isDefined) given(places) else centres).distinct
     if (candidates.length <= k) candidates
     else {
-      val compared = if (original.isDefined) candidates.map(Vectors.normalize(_, 2)) else candidates
+      val compared = if (original.isDefined) candidates.map(UnitLength(_)) else candidates
       val weights = new Lloyd(data, facts).step(compared, withWeights = false).weightSums
       AccelKMeans.plusPlus(candidates, weights, k, LocalIterations)
     }

@@ -37,7 +37,7 @@ final private[accel] class Lloyd(data: PackedDataset, facts: DataFacts) {
           Lloyd.merge
         )
     }
-    new LloydStep(k, origin, sums.get)
+    new LloydStep(k, origin, scales, sums.get)
   }
 }
 
@@ -56,33 +56,35 @@ private object Lloyd {
     val k = centres.length / features
     val answer = packed.call("kmeans_lloyd", withWeights)(_.doubles("centres", packed.shifted(centres)))
     val (sums, weights) = (answer("sums"), answer("weight_sums"))
-    val fixed = new FixedPointSums(scales)
+    val fixed = new FixedPointSums(scales.length)
     for (cluster <- 0 until k) {
       val weight = weights.get(cluster)
       var j = 0
       while (j < features) {
         val at = cluster * features + j
-        fixed.add(at, sums.get(at) + (packed.shift(j) - mean(j)) * weight)
+        fixed.add(at, sums.get(at) + (packed.shift(j) - mean(j)) * weight, scales(at))
         j += 1
       }
-      fixed.add(k * features + cluster, weight)
+      fixed.add(k * features + cluster, weight, scales(k * features + cluster))
     }
-    fixed.add(k * features + k, answer("cost").get(0))
+    fixed.add(k * features + k, answer("cost").get(0), scales(k * features + k))
     fixed
   }
 }
 
 /** What one step found: by cluster, the weight and the mean of its rows; the sum of weight x squared distance. */
-final private[accel] class LloydStep(k: Int, origin: Array[Double], sums: FixedPointSums) {
+final private[accel] class LloydStep(k: Int, origin: Array[Double], scales: Array[Double], sums: FixedPointSums) {
   private val features = origin.length
 
-  val weightSums: Array[Double] = Array.tabulate(k)(cluster => sums(k * features + cluster))
+  val weightSums: Array[Double] = Array.tabulate(k)(cluster => at(k * features + cluster))
 
-  def cost: Double = sums(k * features + k)
+  def cost: Double = at(k * features + k)
 
   /** The mean of a cluster that has weight. */
   def mean(cluster: Int): Vector = {
     val weight = weightSums(cluster)
-    Vectors.dense(Array.tabulate(features)(j => origin(j) + sums(cluster * features + j) / weight))
+    Vectors.dense(Array.tabulate(features)(j => origin(j) + at(cluster * features + j) / weight))
   }
+
+  private def at(i: Int): Double = sums(i, scales(i))
 }

@@ -58,9 +58,14 @@ final private[accel] class LogisticAggregator(space: Broadcast[LogisticSpace], l
     part.run { packed =>
       val request = new LogisticRequest(space.value, packed)
       val found = request.send(coefficients.value.toArray)
-      val added = new FixedPointSums(space.value.gradientScales :+ lossScale)
-      found.gradient.indices.foreach(i => added.add(i, found.gradient(i)))
-      added.add(dim, found.loss)
+      val added = new FixedPointSums(dim + 1)
+      val scales = space.value.gradientScales
+      var i = 0
+      while (i < dim) {
+        added.add(i, found.gradient(i), scales(i))
+        i += 1
+      }
+      added.add(dim, found.loss, lossScale)
       take(added)
     }
     this
@@ -71,13 +76,16 @@ final private[accel] class LogisticAggregator(space: Broadcast[LogisticSpace], l
     this
   }
 
-  override def gradient: Vector = Vectors.dense(Array.tabulate(dim)(total(_) / space.value.weightSum))
+  override def gradient: Vector = {
+    val scales = space.value.gradientScales
+    Vectors.dense(Array.tabulate(dim)(i => total(i, scales(i)) / space.value.weightSum))
+  }
 
   override def weight: Double = space.value.weightSum
 
-  override def loss: Double = total(dim) / space.value.weightSum
+  override def loss: Double = total(dim, lossScale) / space.value.weightSum
 
-  private def total(i: Int): Double = sums.fold(0.0)(_(i))
+  private def total(i: Int, scale: Double): Double = sums.fold(0.0)(_(i, scale))
 
   private def take(added: FixedPointSums): Unit = sums = Some(sums.fold(added)(_.merge(added)))
 }

@@ -65,6 +65,9 @@ class LogisticRegression(override val uid: String) extends StockLogisticRegressi
     log.logNumFeatures(facts.features)
     log.logNumExamples(facts.rows)
     log.logSumOfWeights(facts.weightSum)
+    if (histogram.last == 0) {
+      throw new LeftToSpark(Fallback.Rows, s"only rows of weight 0 have label ${histogram.length - 1}")
+    }
     val multinomial = stock.checkMultinomial(classes)
     val sets = if (multinomial) classes else 1
     if (usingBounds) stock.checkBounds(sets, facts.features)

@@ -50,8 +50,15 @@ final private[accel] class PackedPartition(
   }
 
   /** Points [n x features], one after the other, in the coordinates of the packed rows. */
-  def shifted(points: Array[Double]): Array[Double] =
-    Array.tabulate(points.length)(i => points(i) - shift(i % features))
+  def shifted(points: Array[Double]): Array[Double] = {
+    val moved = new Array[Double](points.length)
+    var i = 0
+    while (i < points.length) {
+      moved(i) = points(i) - shift(i % features)
+      i += 1
+    }
+    moved
+  }
 
   /** Row `index` as it was before it was packed, but for the rounding to float32. */
   def row(index: Int): Array[Double] = {

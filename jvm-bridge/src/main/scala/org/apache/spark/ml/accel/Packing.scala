@@ -35,7 +35,7 @@ private[accel] object Packing {
   case object ZeroOne extends Values
 
   /** Below this share of non-zero elements CSR is faster than dense rows. */
-  val SparseBelow = 0.1
+  val SparseBelow = 0.15
 
   /** Rows that are looked at before it is decided how the partition is packed. */
   val Sample = 256
