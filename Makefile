@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.bench-installed
 
 # What is tested on other versions of Spark too: all that leans on Spark's own classes.
-TESTS_OF_SPARK := $(wildcard tests/test_unchanged_scripts*.py) tests/test_ml.py
+TESTS_OF_SPARK := tests/test_jar_linkage.py $(wildcard tests/test_unchanged_scripts*.py) tests/test_ml.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-python test-spark lint format docs bench wheel clean

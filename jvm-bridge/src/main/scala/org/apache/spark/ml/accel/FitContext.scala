@@ -1,10 +1,9 @@
 package org.apache.spark.ml.accel
 
-import java.nio.file.{Path, Paths}
+import java.nio.file.Path
 
 import org.apache.spark.SparkEnv
 import org.apache.spark.sql.SparkSession
-import org.apache.spark.util.Utils
 import org.sparkaccel.{AccelDriverPlugin, NodeDaemon, RegionWriter, Settings}
 
 /** What a task of a fit needs to find its node's daemon: the driver's settings, which hold on all nodes. */
@@ -27,5 +26,5 @@ private[accel] object FitContext {
   }
 
   /** Where this process may leave what memory has no room for: Spark's own folder for that, deleted with it. */
-  private def disk: Path = Paths.get(Utils.getLocalDir(SparkEnv.get.conf))
+  private def disk: Path = SparkEnv.get.blockManager.diskBlockManager.localDirs.head.toPath.getParent
 }

@@ -1,9 +1,9 @@
 package org.apache.spark.ml.accel
 
-import org.apache.spark.ml.classification.{Classifier, LogisticRegression, NaiveBayes, OneVsRest}
+import org.apache.spark.ml.classification.{LogisticRegression, NaiveBayes, OneVsRest}
 import org.apache.spark.ml.clustering.KMeans
 import org.apache.spark.ml.tuning.{CrossValidator, TrainValidationSplit}
-import org.apache.spark.ml.{Estimator, Pipeline, PipelineStage}
+import org.apache.spark.ml.{Pipeline, PipelineStage}
 
 /** What PySpark's classes stand for, where the plugin is on: the stock classes that are replaced, and by what. */
 object PySparkStages {
