@@ -135,7 +135,7 @@ def test_a_small_step_changes_the_loss_as_the_gradient_says(
     allowed = CHANGE_PRECISION * float(data.weights @ sizes_of(data, at, np.arange(4.0)[: len(at)]))
     assert_close(change, expected, allowed)
     assert_close(change, step * slope, allowed)
-    assert allowed < 1e-4 * expected
+    assert allowed < 1e-3 * expected
 
 
 @each_tier
