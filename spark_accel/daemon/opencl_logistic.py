@@ -47,13 +47,14 @@ class Logistic:
         sparse, program = data.rows.sparse, self.program
         lanes = -(-classes // program.lanes) * program.lanes
         gradient = features * lanes if sparse else classes * stride(features)
+        tile = program.defines["ROWS"]
         bias = np.full(lanes, -np.inf)  # margins may be so large that no finite one is below them all
         bias[:classes] = intercepts
         parameters = (
             classes,
             constant(self.queue, coefficients(matrix, program, sparse)),
             constant(self.queue, bias),
-            self._block(data, _CACHE_BYTES),
+            self._block(data, _CACHE_BYTES) // tile * tile,
             int(data.rows.rows * stride(features) * classes > _FEW_PRODUCTS),
         )
         found = self.sums.total(
