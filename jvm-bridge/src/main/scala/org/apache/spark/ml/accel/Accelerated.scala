@@ -2,6 +2,7 @@ package org.apache.spark.ml.accel
 
 import scala.annotation.tailrec
 
+import org.apache.spark.ml.Estimator
 import org.apache.spark.sql.Dataset
 import org.slf4j.LoggerFactory
 
@@ -16,7 +17,8 @@ private[accel] object Accelerated {
     * @throws NotAccelerated
     *   if stock Spark could do what the device can't and `spark.accel.fallback` is `error`
     */
-  def fit[M](estimator: String, dataset: Dataset[_], stock: => M)(device: FitContext => M): M = {
+  def fit[M](fitted: Estimator[_], dataset: Dataset[_], stock: => M)(device: FitContext => M): M = {
+    val estimator = name(fitted)
     val fit = FitContext(dataset.sparkSession)
     if (!fit.settings.enabled) stock
     else
@@ -38,6 +40,9 @@ private[accel] object Accelerated {
           stock
       }
   }
+
+  /** The simple name of an estimator's class, which is that of the stock one: `KMeans`. */
+  def name(estimator: Estimator[_]): String = estimator.getClass.getSimpleName
 
   private def refusal(estimator: String, message: String, cause: Throwable): NotAccelerated =
     new NotAccelerated(

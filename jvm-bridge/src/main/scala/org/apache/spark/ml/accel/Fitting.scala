@@ -1,5 +1,7 @@
 package org.apache.spark.ml.accel
 
+import org.apache.spark.ml.Estimator
+import org.apache.spark.ml.util.Instrumentation
 import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.catalyst.InternalRow
 
@@ -12,9 +14,16 @@ private[accel] object Fitting {
     * @throws LeftToSpark
     *   if there are no rows, or rows that stock Spark has something to say about
     */
-  def apply[M](estimator: String, input: RDD[InternalRow], rows: Rows, packing: Packing, fit: FitContext)(
-      work: (PackedDataset, DataFacts) => M
+  def apply[M](estimator: Estimator[_], input: RDD[InternalRow], rows: Rows, packing: Packing, fit: FitContext)(
+      work: (PackedDataset, DataFacts, Instrumentation) => M
   ): M = {
+    def logged(facts: DataFacts)(data: PackedDataset): M = Instrumentation.instrumented { log =>
+      log.logPipelineStage(estimator)
+      log.logNumFeatures(facts.features)
+      log.logNumExamples(facts.rows)
+      log.logSumOfWeights(facts.weightSum)
+      work(data, facts, log)
+    }
     val times = new FitTimes(input.sparkContext)
     try {
       val (first, facts) = PackedDataset.pack(input, rows, packing, fit, times)
@@ -22,13 +31,13 @@ private[accel] object Fitting {
         try adapted(packing, facts)
         catch { case error: Throwable => first.close(); throw error }
       better match {
-        case None        => using(first)(work(_, facts))
+        case None        => using(first)(logged(facts))
         case Some(again) =>
           first.close()
           val (second, itsFacts) = PackedDataset.pack(input, rows, again, fit, times)
-          using(second)(work(_, itsFacts))
+          using(second)(logged(itsFacts))
       }
-    } finally times.count(estimator)
+    } finally times.count(Accelerated.name(estimator))
   }
 
   private def adapted(packing: Packing, facts: DataFacts): Option[Packing] = {

@@ -3,7 +3,7 @@ package org.apache.spark.ml.accel
 import org.apache.spark.ml.clustering.{AccelKMeans => Internal, KMeans => StockKMeans, KMeansModel}
 import org.apache.spark.ml.linalg.{Vector, Vectors}
 import org.apache.spark.ml.param.ParamMap
-import org.apache.spark.ml.util.{Identifiable, Instrumentation, MLWriter}
+import org.apache.spark.ml.util.{Identifiable, MLWriter}
 import org.apache.spark.mllib.clustering.{AccelKMeans => OldInternal, DistanceMeasure, KMeans => OldKMeans}
 import org.apache.spark.sql.Dataset
 
@@ -17,37 +17,33 @@ class KMeans(override val uid: String) extends StockKMeans(uid) {
   setDefault(seed, classOf[StockKMeans].getName.hashCode.toLong) // else that of our own class' name
 
   override def fit(dataset: Dataset[_]): KMeansModel =
-    Accelerated.fit("KMeans", dataset, super.fit(dataset))(fitOnDevice(dataset, _))
+    Accelerated.fit(this, dataset, super.fit(dataset))(fitOnDevice(dataset, _))
 
   override def copy(extra: ParamMap): KMeans = defaultCopy(extra)
 
   /** Saves what stock Spark loads. */
   override def write: MLWriter = copyValues(new StockKMeans(uid)).write
 
-  private def fitOnDevice(dataset: Dataset[_], fit: FitContext): KMeansModel = Instrumentation.instrumented { log =>
+  private def fitOnDevice(dataset: Dataset[_], fit: FitContext): KMeansModel = {
     transformSchema(dataset.schema, logging = true)
-    log.logPipelineStage(this)
-    log.logDataset(dataset)
-    log.logParams(
-      this,
-      featuresCol,
-      predictionCol,
-      k,
-      initMode,
-      initSteps,
-      distanceMeasure,
-      maxIter,
-      seed,
-      tol,
-      weightCol
-    )
     val cosine = $(distanceMeasure) == DistanceMeasure.COSINE
     val (input, rows) = Rows.rdd(dataset, $(featuresCol), None, get(weightCol))
     val packing = Packing(fit.settings.mlFloat64, normalized = cosine, labels = false)
-    Fitting("KMeans", input, rows, packing, fit) { (data, facts) =>
-      log.logNumFeatures(facts.features)
-      log.logNumExamples(facts.rows)
-      log.logSumOfWeights(facts.weightSum)
+    Fitting(this, input, rows, packing, fit) { (data, facts, log) =>
+      log.logDataset(dataset)
+      log.logParams(
+        this,
+        featuresCol,
+        predictionCol,
+        k,
+        initMode,
+        initSteps,
+        distanceMeasure,
+        maxIter,
+        seed,
+        tol,
+        weightCol
+      )
       val first = new KMeansInitialisation(data, facts, $(k), $(seed), Option.when(cosine)((input, rows)))
       val initial = if ($(initMode) == OldKMeans.RANDOM) first.random() else first.parallel($(initSteps))
       val start = if (cosine && stockTakesBlocks(rows, facts)) initial.map(UnitLength(_)) else initial

@@ -13,14 +13,15 @@ class LogisticRegression(override val uid: String) extends StockLogisticRegressi
   def this() = this(Identifiable.randomUID("logreg"))
 
   override protected[spark] def train(dataset: Dataset[_]): LogisticRegressionModel =
-    Accelerated.fit("LogisticRegression", dataset, super.train(dataset))(trainOnDevice(dataset, _))
+    Accelerated.fit(this, dataset, super.train(dataset))(trainOnDevice(dataset, _))
 
   /** Saves what stock Spark loads. */
   override def write: MLWriter = copyValues(new StockLogisticRegression(uid)).write
 
-  private def trainOnDevice(dataset: Dataset[_], fit: FitContext): LogisticRegressionModel =
-    Instrumentation.instrumented { log =>
-      log.logPipelineStage(this)
+  private def trainOnDevice(dataset: Dataset[_], fit: FitContext): LogisticRegressionModel = {
+    val stock = new StockLogisticMembers(this)
+    val (input, rows) = Rows.rdd(dataset, $(featuresCol), Some($(labelCol)), get(weightCol))
+    Fitting(this, input, rows, Packing(fit.settings.mlFloat64), fit) { (data, facts, log) =>
       log.logDataset(dataset)
       log.logParams(
         this,
@@ -38,12 +39,9 @@ class LogisticRegression(override val uid: String) extends StockLogisticRegressi
         tol,
         fitIntercept
       )
-      val stock = new StockLogisticMembers(this)
-      val (input, rows) = Rows.rdd(dataset, $(featuresCol), Some($(labelCol)), get(weightCol))
-      Fitting("LogisticRegression", input, rows, Packing(fit.settings.mlFloat64), fit) { (data, facts) =>
-        trainPacked(dataset, data, facts, stock, log)
-      }
+      trainPacked(dataset, data, facts, stock, log)
     }
+  }
 
   /** Stock Spark's own steps, in its own order. */
   private def trainPacked(
@@ -62,9 +60,6 @@ class LogisticRegression(override val uid: String) extends StockLogisticRegressi
       declared
     }
     log.logNumClasses(classes)
-    log.logNumFeatures(facts.features)
-    log.logNumExamples(facts.rows)
-    log.logSumOfWeights(facts.weightSum)
     if (histogram.last == 0) {
       throw new LeftToSpark(Fallback.Rows, s"only rows of weight 0 have label ${histogram.length - 1}")
     }

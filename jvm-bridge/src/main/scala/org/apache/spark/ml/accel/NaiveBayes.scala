@@ -2,7 +2,7 @@ package org.apache.spark.ml.accel
 
 import org.apache.spark.ml.classification.{NaiveBayes => StockNaiveBayes, NaiveBayesModel}
 import org.apache.spark.ml.linalg.{DenseMatrix, Matrices, Matrix, Vectors}
-import org.apache.spark.ml.util.{Identifiable, Instrumentation, MLWriter}
+import org.apache.spark.ml.util.{Identifiable, MLWriter}
 import org.apache.spark.sql.Dataset
 
 /** Spark's NaiveBayes with the sums by class computed on the accelerator of each node. All four model types and all
@@ -14,14 +14,26 @@ class NaiveBayes(override val uid: String) extends StockNaiveBayes(uid) {
   def this() = this(Identifiable.randomUID("nb"))
 
   override protected def train(dataset: Dataset[_]): NaiveBayesModel =
-    Accelerated.fit("NaiveBayes", dataset, super.train(dataset))(trainOnDevice(dataset, _))
+    Accelerated.fit(this, dataset, super.train(dataset))(trainOnDevice(dataset, _))
 
   /** Saves what stock Spark loads. */
   override def write: MLWriter = copyValues(new StockNaiveBayes(uid)).write
 
-  private def trainOnDevice(dataset: Dataset[_], fit: FitContext): NaiveBayesModel =
-    Instrumentation.instrumented { log =>
-      log.logPipelineStage(this)
+  private def trainOnDevice(dataset: Dataset[_], fit: FitContext): NaiveBayesModel = {
+    val gaussian = $(modelType) == Gaussian
+    val values = $(modelType) match {
+      case Gaussian  => Packing.Finite
+      case Bernoulli => Packing.ZeroOne
+      case _         => Packing.NonNegative
+    }
+    // Sums of counts lose nothing without a shift, and stay exactly zero where no row has the feature.
+    val packing = Packing(fit.settings.mlFloat64, shifted = gaussian, values = values)
+    val (input, rows) = Rows.rdd(dataset, $(featuresCol), Some($(labelCol)), get(weightCol))
+    Fitting(this, input, rows, packing, fit) { (data, facts, log) =>
+      if (get(thresholds).exists(_.length < facts.labels.size))
+        throw new LeftToSpark(Fallback.Rows, "there are labels beyond the thresholds")
+      for (label <- 0 until facts.labels.size if facts.labels.count(label) > 0 && facts.labels.weight(label) == 0)
+        throw new LeftToSpark(Fallback.Rows, s"only rows of weight 0 have label $label")
       log.logDataset(dataset)
       log.logParams(
         this,
@@ -35,30 +47,11 @@ class NaiveBayes(override val uid: String) extends StockNaiveBayes(uid) {
         smoothing,
         thresholds
       )
-      val gaussian = $(modelType) == Gaussian
-      val values = $(modelType) match {
-        case Gaussian  => Packing.Finite
-        case Bernoulli => Packing.ZeroOne
-        case _         => Packing.NonNegative
-      }
-      // Sums of counts lose nothing without a shift, and stay exactly zero where no row has the feature.
-      val packing = Packing(fit.settings.mlFloat64, shifted = gaussian, values = values)
-      val (input, rows) = Rows.rdd(dataset, $(featuresCol), Some($(labelCol)), get(weightCol))
-      Fitting("NaiveBayes", input, rows, packing, fit) { (data, facts) =>
-        if (get(thresholds).exists(_.length < facts.labels.size))
-          throw new LeftToSpark(Fallback.Rows, "there are labels beyond the thresholds")
-        for (label <- 0 until facts.labels.size if facts.labels.count(label) > 0 && facts.labels.weight(label) == 0)
-          throw new LeftToSpark(Fallback.Rows, s"only rows of weight 0 have label $label")
-        for (label <- 0 until facts.labels.size if facts.labels.count(label) > 0 && facts.labels.weight(label) == 0)
-          throw new LeftToSpark(Fallback.Rows, s"only rows of weight 0 have label $label")
-        log.logNumFeatures(facts.features)
-        log.logNumExamples(facts.rows)
-        log.logSumOfWeights(facts.weightSum)
-        val sums = new ClassSums(data, facts, squares = gaussian)
-        log.logNumClasses(sums.labels.length)
-        if (gaussian) gaussianModel(sums) else discreteModel(sums)
-      }
+      val sums = new ClassSums(data, facts, squares = gaussian)
+      log.logNumClasses(sums.labels.length)
+      if (gaussian) gaussianModel(sums) else discreteModel(sums)
     }
+  }
 
   /** Logarithms of smoothed shares (Manning, Raghavan, Schütze 2008, 13.2 and 13.3; the complement: Rennie et al. 2003). */
   private def discreteModel(sums: ClassSums): NaiveBayesModel = {
