@@ -65,7 +65,7 @@ def main(
     """Print a table of calls, their time and their share of the device's limits."""
     opened = devices.open_device(device)
     real = np.dtype(precision)
-    found = kernels.tiers(kernels.folder() / "logistic")
+    found = kernels.tiers(kernels.folder() / "kmeans")
     chosen = kernels.select([one for one in found if tier in (None, one.name)], devices.properties(opened))
     engine = OpenCLEngine(opened, chosen.name)
     limits = measure(opened, chosen, real)

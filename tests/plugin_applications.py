@@ -115,7 +115,7 @@ def cluster(conf: Conf) -> dict[str, Any]:
     job = threading.Thread(target=lambda: answers.append(classify(photographs(spark, 32))))
     job.start()
     eventually(lambda: _half_done(spark), 60, "the job is under way")
-    _executor(application, "0").send_signal(signal.SIGKILL)
+    executor(application, "0").send_signal(signal.SIGKILL)
     eventually(lambda: f"executor 0 of {application}" not in leases(conf), what="the killed executor's lease ends")
     job.join(120)
     facts["classified in spite of it"] = answers
@@ -132,7 +132,8 @@ def _half_done(spark: SparkSession) -> bool:
     return any(stage and stage.numCompletedTasks and stage.numActiveTasks for stage in stages)
 
 
-def _executor(application: str, number: str) -> psutil.Process:
+def executor(application: str, number: str) -> psutil.Process:
+    """The process of an executor."""
     what = (f"--executor-id {number} ", f"--app-id {application} ")
     found = [one for one in psutil.process_iter() if all(part in _line(one) for part in what)]
     assert len(found) == 1, f"processes of executor {number}: {found}"

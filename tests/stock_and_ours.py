@@ -1,6 +1,6 @@
 """Stock Spark's estimators and ours side by side, in one session, on the same rows.
 
-Ours are asked to fail rather than to leave the work to stock Spark, so that what is compared with stock is the device's.
+Ours are asked to fail rather than to leave the work to stock Spark: what is compared with stock's is the device's.
 """
 
 import re

@@ -5,36 +5,54 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import REFERENCE, Case, Float64, as_partition, assert_close, assert_same, cases, engine, tiers
+from partitions import Partition
 from scipy.special import logsumexp
 
 from spark_accel.estimators.rows import DataError
 from spark_accel.estimators.sums import LogisticSums
 
 each_tier = pytest.mark.parametrize("tier", tiers("logistic"))
-# Of powers of two even numbers of this size cancel to 0, in any order; from 127 on they overflow float32.
-EXPONENTS = [10, 66, 100, 126, 127, 1000]
+# Of powers of two even numbers of this size cancel to 0, in any order; the last two overflow float32.
+EXPONENTS = [10, 66, 126, 127, 1000]
+# Errors that are allowed, on float32 and on float64 rows: relative to the sum of the absolute values of what is added.
+PRECISION = 1e-12
+SHORT_SUMS_PRECISION = 1e-7  # more, of a gradient of so many float32 products that short sums of them are float32
+CHANGE_PRECISION = 1e-14  # of the difference between two losses
 steepness = st.sampled_from([0.1, 1.0, 30.0])
 
 
 def assert_equals(
-    found: LogisticSums, expected: LogisticSums, case: Case, matrix: Float64, intercepts: Float64
+    found: LogisticSums,
+    expected: LogisticSums,
+    data: Partition,
+    matrix: Float64,
+    intercepts: Float64,
+    *,
+    precision_of_products: float = 0.0,
 ) -> None:
     """`matrix` [classes, features]. A margin's error is one of the loss, and a relative one of the probabilities."""
-    data, precision = case.partition, case.precision
     margins = data.x @ matrix.T + intercepts
-    sizes = 1.0 + (np.abs(data.x) @ np.abs(matrix).T + np.abs(intercepts)).max(axis=1)
+    sizes = sizes_of(data, matrix, intercepts)
     probabilities = np.exp(margins - logsumexp(margins, axis=1, keepdims=True))
     multipliers = probabilities * (1.0 - np.eye(len(matrix))[data.labels])
     multipliers += multipliers.sum(axis=1, keepdims=True) * np.eye(len(matrix))[data.labels]
-    multipliers *= (data.weights * sizes)[:, None]
-    gradient, multiplier_sums = multipliers.T @ np.abs(data.x), multipliers.sum(axis=0)
+    multipliers *= data.weights[:, None]
+    multiplier_sums = (multipliers * sizes[:, None]).sum(axis=0)
+    gradient = (multipliers * (PRECISION * sizes[:, None] + precision_of_products)).T @ np.abs(data.x)
     if len(found.gradient) < len(matrix):
         gradient, multiplier_sums = gradient[1:], multiplier_sums[1:]
     # The reference's own multipliers are differences of numbers near 1.
     rounding = 1e-15 * data.weights.sum()
-    assert_close(found.loss, expected.loss, precision * (data.weights @ sizes) + precision * expected.loss)
-    assert_close(found.gradient, expected.gradient, precision * gradient + rounding * (1 + np.abs(data.x).max()))
-    assert_close(found.multiplier_sums, expected.multiplier_sums, precision * multiplier_sums + rounding)
+    of_x = rounding * (1 + np.abs(data.x).max())
+    assert_close(found.loss, expected.loss, PRECISION * (data.weights @ sizes) + PRECISION * expected.loss)
+    assert_close(found.gradient, expected.gradient, gradient + of_x)
+    assert_close(found.multiplier_sums, expected.multiplier_sums, PRECISION * multiplier_sums + rounding)
+
+
+def sizes_of(data: Partition, matrix: Float64, intercepts: Float64) -> Float64:
+    """By row, how large what its margins are added up of is, at most."""
+    sizes: Float64 = 1.0 + (np.abs(data.x) @ np.abs(matrix).T + np.abs(intercepts)).max(axis=1)
+    return sizes
 
 
 @each_tier
@@ -49,7 +67,7 @@ def test_a_binomial_loss_is_the_references_resident_or_streamed(tier: str, case:
 
     expected = REFERENCE.binomial(reference, coefficients, intercept)
     both = np.stack([np.zeros_like(coefficients), coefficients])
-    assert_equals(found, expected, case, both, np.array([0.0, intercept]))
+    assert_equals(found, expected, case.partition, both, np.array([0.0, intercept]))
     assert_same(found, engine(tier).binomial(resident, coefficients, intercept))
     assert_same(found, engine(tier).binomial(streamed, coefficients, intercept))
 
@@ -65,9 +83,59 @@ def test_a_multinomial_loss_is_the_references_resident_or_streamed(tier: str, ca
     found = engine(tier).multinomial(resident, coefficients, intercepts)
 
     expected = REFERENCE.multinomial(reference, coefficients, intercepts)
-    assert_equals(found, expected, case, coefficients, intercepts)
+    assert_equals(found, expected, case.partition, coefficients, intercepts)
     assert_same(found, engine(tier).multinomial(resident, coefficients, intercepts))
     assert_same(found, engine(tier).multinomial(streamed, coefficients, intercepts))
+
+
+@each_tier
+def test_a_gradient_of_many_float32_products_is_the_references_but_for_their_rounding(tier: str) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.normal(0.5, 1.0, (3000, 800)).astype(np.float32)
+    data = as_partition(rng, x, 30, sparse=False, weighted=True)
+    coefficients, intercepts = rng.normal(0.0, 0.03, (30, 800)), rng.normal(size=30)
+    resident, streamed = engine(tier).load(data.as_rows(), True), engine(tier).load(data.as_rows(), False)
+
+    found = engine(tier).multinomial(resident, coefficients, intercepts)
+
+    expected = REFERENCE.multinomial(REFERENCE.load(data.as_rows(), True), coefficients, intercepts)
+    assert_equals(found, expected, data, coefficients, intercepts, precision_of_products=SHORT_SUMS_PRECISION)
+    assert_same(found, engine(tier).multinomial(streamed, coefficients, intercepts))
+
+
+@each_tier
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("step", [1e-9, 1e-8, 1e-7, 1e-5])
+@pytest.mark.parametrize("multinomial", [False, True])
+def test_a_small_step_changes_the_loss_as_the_gradient_says(
+    tier: str, sparse: bool, step: float, multinomial: bool
+) -> None:
+    rng = np.random.default_rng(6)
+    x = rng.normal(0.5, 1.0, (3000, 21)).astype(np.float32)
+    data = as_partition(rng, x, 4 if multinomial else 2, sparse, weighted=True)
+    data.columns["weights"][:] = rng.random(3000)  # no float32 numbers
+    at = rng.normal(size=(4 if multinomial else 1, 21))
+    rows, reference = engine(tier).load(data.as_rows(), True), REFERENCE.load(data.as_rows(), True)
+
+    def both(coefficients: Float64) -> tuple[LogisticSums, LogisticSums]:
+        if multinomial:
+            intercepts = np.arange(4.0)
+            return (
+                engine(tier).multinomial(rows, coefficients, intercepts),
+                REFERENCE.multinomial(reference, coefficients, intercepts),
+            )
+        return engine(tier).binomial(rows, coefficients[0], 0.3), REFERENCE.binomial(reference, coefficients[0], 0.3)
+
+    before = both(at)
+    direction = np.sign(before[1].gradient)
+    after = both(at + step * direction)
+
+    change, expected = (after[i].loss - before[i].loss for i in range(2))
+    slope = float(((before[0].gradient + after[0].gradient) / 2 * direction).sum())
+    allowed = CHANGE_PRECISION * float(data.weights @ sizes_of(data, at, np.arange(4.0)[: len(at)]))
+    assert_close(change, expected, allowed)
+    assert_close(change, step * slope, allowed)
+    assert allowed < 1e-3 * expected
 
 
 @each_tier
@@ -78,7 +146,7 @@ def test_margins_of_any_size_give_the_references_loss_and_gradient(
     tier: str, precision: type, sparse: bool, exponent: int
 ) -> None:
     rng = np.random.default_rng(3)
-    x = rng.choice([-2.0, 0.0, 1.0, 3.0], (64, 5)).astype(precision)
+    x: Float64 = rng.choice([-2.0, 0.0, 1.0, 3.0], (64, 5)).astype(precision)
     data = as_partition(rng, x, 3, sparse, weighted=True)
     coefficients = 2.0**exponent * rng.choice([-1.0, 0.0, 1.0], (3, 5))
     rows, reference = engine(tier).load(data.as_rows(), True), REFERENCE.load(data.as_rows(), True)
@@ -86,8 +154,8 @@ def test_margins_of_any_size_give_the_references_loss_and_gradient(
     found = engine(tier).multinomial(rows, coefficients, np.zeros(3))
 
     expected = REFERENCE.multinomial(reference, coefficients, np.zeros(3))
-    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-6)
-    np.testing.assert_allclose(found.gradient, expected.gradient, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-12)
+    np.testing.assert_allclose(found.gradient, expected.gradient, rtol=1e-12, atol=1e-12)
 
 
 @each_tier
@@ -98,7 +166,7 @@ def test_binomial_margins_of_any_size_give_the_references_loss_and_gradient(
     tier: str, precision: type, sparse: bool, exponent: int
 ) -> None:
     rng = np.random.default_rng(4)
-    x = rng.choice([-2.0, 0.0, 1.0, 3.0], (64, 5)).astype(precision)
+    x: Float64 = rng.choice([-2.0, 0.0, 1.0, 3.0], (64, 5)).astype(precision)
     data = as_partition(rng, x, 2, sparse, weighted=True)
     coefficients = 2.0**exponent * np.array([1.0, -1.0, 0.5, 0.0, 1.0])
     rows, reference = engine(tier).load(data.as_rows(), True), REFERENCE.load(data.as_rows(), True)
@@ -106,8 +174,8 @@ def test_binomial_margins_of_any_size_give_the_references_loss_and_gradient(
     found = engine(tier).binomial(rows, coefficients, 0.0)
 
     expected = REFERENCE.binomial(reference, coefficients, 0.0)
-    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-6)
-    np.testing.assert_allclose(found.gradient, expected.gradient, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-12)
+    np.testing.assert_allclose(found.gradient, expected.gradient, rtol=1e-12, atol=1e-12)
 
 
 @each_tier
@@ -118,8 +186,8 @@ def test_a_row_that_is_certain_of_its_label_keeps_the_digits_of_its_small_loss(t
 
     found = engine(tier).binomial(rows, np.array([30.0]), 0.0)
 
-    np.testing.assert_allclose(found.loss, 7 * np.exp(-30.0), rtol=1e-6)
-    np.testing.assert_allclose(found.gradient, [[-7 * np.exp(-30.0)]], rtol=1e-6)
+    np.testing.assert_allclose(found.loss, 7 * np.exp(-30.0), rtol=1e-12)
+    np.testing.assert_allclose(found.gradient, [[-7 * np.exp(-30.0)]], rtol=1e-12)
 
 
 @each_tier

@@ -115,7 +115,8 @@ def test_more_than_the_device_takes_is_an_error_that_says_what() -> None:
 def test_resident_bytes_are_what_the_device_holds() -> None:
     rows = partition_with()
 
-    assert engine("portable").resident_bytes(engine("portable").load(rows, True)) == 12 * 4 + 12 * 4 + 5 * 8 + 4 * 4 * 2
+    resident = engine("portable").load(rows, True)
+    assert engine("portable").resident_bytes(resident) == 12 * 4 + 12 * 4 + 5 * 8 + 4 * 4 + 4 * 8
     assert engine("portable").resident_bytes(engine("portable").load(rows, False)) == 0
 
 

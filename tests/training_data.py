@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import sklearn.datasets
-from pyspark.ml.linalg import Vectors, VectorUDT
+from pyspark.ml.linalg import Vector, Vectors, VectorUDT
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import DataType, DoubleType, StructField, StructType
+from pyspark.sql.types import DoubleType, StructField, StructType
 
 Float64 = npt.NDArray[np.float64]
+_TYPES = {"features": VectorUDT(), "label": DoubleType(), "weight": DoubleType()}
+_SCHEMA = StructType([StructField(name, kind) for name, kind in _TYPES.items()])
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class Table:
         """(features, label, weight) for Spark."""
         return [(self._vector(row), float(y), float(w)) for row, y, w in zip(self.x, self.y, self.w, strict=True)]
 
-    def _vector(self, row: Float64) -> Any:
+    def _vector(self, row: Float64) -> Vector:
         if not self.sparse:
             return Vectors.dense(row)
         at = np.flatnonzero(row)
@@ -44,24 +46,16 @@ def table(name: str) -> Table:
     return TABLES[name]()
 
 
-def schema(features: DataType | None = None, label: DataType | None = None) -> StructType:
-    """Columns `features` (vectors unless given), `label` (double unless given) and `weight`, all of which may be null."""
-    columns = (("features", features or VectorUDT()), ("label", label or DoubleType()), ("weight", DoubleType()))
-    return StructType([StructField(name, kind) for name, kind in columns])
-
-
-def frame(
-    spark: SparkSession, rows: Sequence[tuple[Any, ...]], sizes: Sequence[int] | None = None, columns: Any = None
-) -> DataFrame:
-    """A cached DataFrame whose partitions have `sizes` rows (default: four of about the same size), of `columns`
-    (default: `schema()`)."""
+def frame(spark: SparkSession, rows: Sequence[tuple[Any, ...]], sizes: Sequence[int] | None = None) -> DataFrame:
+    """A cached DataFrame of (features, label, weight), each of which may be null; its partitions have `sizes` rows
+    (default: four of about the same size)."""
     if sizes is None:
         sizes = np.diff(np.linspace(0, len(rows), 5).astype(int)).tolist()
     assert sum(sizes) == len(rows)
     ends = np.cumsum([0, *sizes]).tolist()
     parts = [list(rows[start:stop]) for start, stop in pairwise(ends)]
     rdd = spark.sparkContext.parallelize(parts, len(parts)).flatMap(lambda part: part)
-    return spark.createDataFrame(rdd, columns or schema(), verifySchema=False).cache()
+    return spark.createDataFrame(rdd, _SCHEMA, verifySchema=False).cache()
 
 
 def ragged(rows: int) -> list[int]:
@@ -86,7 +80,7 @@ def _real(load: Callable[..., Any]) -> Callable[[], Table]:
 
 
 def _covtype(n: int = 3000) -> Table:
-    """Twenty columns in the manner of the forest cover types: lengths and angles of very different scales, and flags."""
+    """Twenty columns in the manner of forest cover types: lengths and angles of very different scales, and flags."""
     rng = np.random.default_rng(1)
     y = rng.choice(7, n, p=[0.36, 0.3, 0.12, 0.03, 0.05, 0.06, 0.08])
     scale = np.array([280.0, 112, 7, 212, 58, 1559, 27, 20, 38, 1324])
@@ -130,7 +124,7 @@ def _scales() -> Table:
 def _flat() -> Table:
     """Among ordinary features one that is always zero and two that are constant."""
     x, y = _blobs(features=7)
-    x[:, 1], x[:, 3], x[:, 5] = 0, 17.25, 1e5 / 3
+    x[:, 1], x[:, 3], x[:, 5] = 0, 17.25, 1 / 3
     return Table(x, y, _weights(len(x)))
 
 

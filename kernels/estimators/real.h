@@ -1,6 +1,8 @@
 // The types that the estimators' kernels compute in, for float32 and float64 data from one source.
 //
-// The host defines DOUBLE (0 or 1), the manifest VECTOR_BYTES (32 or 64). A tier includes this after it has defined
+// The host defines DOUBLE (0 or 1): whether the elements of rows are `stored` in double. They are computed with as
+// `real`, which is the same type unless the manifest defines ALL_DOUBLE: then it is double for either data. The manifest
+// also defines VECTOR_BYTES (32 or 64). A tier includes this after it has defined
 //   INNER   attributes of a function that a kernel calls, HELPER of one that such functions inline
 //   CONVERT (vector, type) -> the vector with elements of this type
 // Kernels have no vectors in their own bodies, and functions use operators rather than built-in functions on vectors: so
@@ -11,16 +13,30 @@
 #define JOIN2(a, b) a##b
 #define JOIN(a, b) JOIN2(a, b)
 
+#if DOUBLE || ALL_DOUBLE
+#define IN_DOUBLE 1
+#else
+#define IN_DOUBLE 0
+#endif
+
 // Elements of a vector; a number, since names are made of it.
-#if VECTOR_BYTES == 64 && !DOUBLE
+#if VECTOR_BYTES == 64 && !IN_DOUBLE
 #define LANES 16
-#elif VECTOR_BYTES == 64 || !DOUBLE
+#elif VECTOR_BYTES == 64 || !IN_DOUBLE
 #define LANES 8
 #else
 #define LANES 4
 #endif
 
 #if DOUBLE
+typedef double stored;
+typedef JOIN(double, LANES) storedv;
+#else
+typedef float stored;
+typedef JOIN(float, LANES) storedv;
+#endif
+
+#if IN_DOUBLE
 typedef double real;
 #define REAL4 double4
 #define REAL2 double2
@@ -52,6 +68,7 @@ typedef JOIN(double, LANES) doublev;
 
 #define LOADV(p) (*(__global const realv *)(p))
 #define STOREV(p, value) (*(__global realv *)(p) = (value))
+#define LOADW(p) CONVERT(*(__global const storedv *)(p), double)  // elements of a row, in double
 #define LOADD(p) (*(__global const doublev *)(p))
 #define ADDD(p, value) (*(__global doublev *)(p) += (value))
 
@@ -77,7 +94,7 @@ HELPER double sum_lanes(doublev v)
 
 HELPER real sum_reals(realv v)
 {
-#if DOUBLE
+#if IN_DOUBLE
     return sum_lanes(v);
 #else
 #if LANES == 16

@@ -3,13 +3,13 @@
 // Lanes are sets. Dense: a tile of ROWS rows times one or two blocks of LANES sets stays in registers; coefficients are
 // packed [block][feature][LANES], features filled up with zeros to a multiple of 4 (`steps` of them), and ROWS - 1
 // rows behind the last one may be read. Sparse: coefficients lie as [feature][block][LANES].
-// Sets beyond the last have a bias of -LIMIT and no coefficients.
+// Sets beyond the last have no coefficients, and a bias below all scores.
 // Loops over tiles are single ones: compilers keep the arrays of nested ones in memory. Meanwhile the next tile is
 // fetched, a line of it with each feature, or the next tile would begin by waiting for memory.
 #define PREFETCH_NEXT_TILE(x, stride, j) PREFETCH((x) + ROWS * (stride) + (j) * 16)
 
 HELPER void scores_of_block(
-    __global const real *x, long stride, int steps, __global const real *packed, __global const real *bias,
+    __global const stored *x, long stride, int steps, __global const real *packed, __global const real *bias,
     realv sums[ROWS])
 {
     #pragma unroll
@@ -22,12 +22,12 @@ HELPER void scores_of_block(
             PREFETCH_NEXT_TILE(x, stride, j + i);
             #pragma unroll
             for (int r = 0; r < ROWS; r++)
-                sums[r] = (realv)(x[r * stride + j + i]) * c + sums[r];
+                sums[r] = (realv)((real)x[r * stride + j + i]) * c + sums[r];
         }
 }
 
 HELPER void scores_of_two_blocks(
-    __global const real *x, long stride, int steps, __global const real *packed, __global const real *bias,
+    __global const stored *x, long stride, int steps, __global const real *packed, __global const real *bias,
     realv first[ROWS], realv second[ROWS])
 {
     #pragma unroll
@@ -42,7 +42,7 @@ HELPER void scores_of_two_blocks(
         const realv d = LOADV(packed_second + (long)j * LANES);
         #pragma unroll
         for (int r = 0; r < ROWS; r++) {
-            const realv value = (realv)(x[r * stride + j]);
+            const realv value = (realv)((real)x[r * stride + j]);
             first[r] = value * c + first[r];
             second[r] = value * d + second[r];
         }
@@ -51,23 +51,23 @@ HELPER void scores_of_two_blocks(
 
 // One sparse row's scores for one block. `width` is the number of all sets, filled up to LANES.
 HELPER realv sparse_scores_of_block(
-    __global const real *values, __global const int *indices, long start, long stop,
+    __global const stored *values, __global const int *indices, long start, long stop,
     __global const real *coefficients, long width, __global const real *bias)
 {
     realv even = LOADV(bias), odd = (realv)(0);
     long i = start;
     for (; i + 2 <= stop; i += 2) {
-        even = (realv)(values[i]) * LOADV(coefficients + indices[i] * width) + even;
-        odd = (realv)(values[i + 1]) * LOADV(coefficients + indices[i + 1] * width) + odd;
+        even = (realv)((real)values[i]) * LOADV(coefficients + indices[i] * width) + even;
+        odd = (realv)((real)values[i + 1]) * LOADV(coefficients + indices[i + 1] * width) + odd;
     }
     if (i < stop)
-        even = (realv)(values[i]) * LOADV(coefficients + indices[i] * width) + even;
+        even = (realv)((real)values[i]) * LOADV(coefficients + indices[i] * width) + even;
     return even + odd;
 }
 
 // The same for four blocks.
 HELPER void sparse_scores_of_four_blocks(
-    __global const real *values, __global const int *indices, long start, long stop,
+    __global const stored *values, __global const int *indices, long start, long stop,
     __global const real *coefficients, long width, __global const real *bias, realv sums[4])
 {
     #pragma unroll
@@ -75,7 +75,7 @@ HELPER void sparse_scores_of_four_blocks(
         sums[b] = LOADV(bias + b * LANES);
     for (long i = start; i < stop; i++) {
         __global const real *c = coefficients + indices[i] * width;
-        const realv value = (realv)(values[i]);
+        const realv value = (realv)((real)values[i]);
         #pragma unroll
         for (int b = 0; b < 4; b++)
             sums[b] = value * LOADV(c + b * LANES) + sums[b];

@@ -27,9 +27,9 @@ void clear(__global double *partial, int length)
 // What every kernel over rows gets first. The first work item takes slice `first_slice` of the chunk. Of `indices`,
 // `pointers` (from 0 on), `labels` and `weights` those are null that the rows have not.
 #define SLICE_PARAMETERS \
-    int first_slice, int slice, int rows, int features, int stride, __global const real *values, \
+    int first_slice, int slice, int rows, int features, int stride, __global const stored *values, \
         __global const int *indices, __global const long *pointers, __global const int *labels, \
-        __global const real *weights, __global double *partials, int length
+        __global const double *weights, __global double *partials, int length
 
 // The slice's first row and how many it has.
 #define SLICE_START ((long)(first_slice + (int)get_global_id(0)) * slice)

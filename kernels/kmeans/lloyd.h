@@ -174,7 +174,7 @@ HELPER double squared_distance_sparse(
 }
 
 INNER void lloyd_slice(
-    int rows, int features, int stride, __global const real *values, __global const real *weights, int k,
+    int rows, int features, int stride, __global const real *values, __global const double *weights, int k,
     __global const double *centres, __global const real *packed, __global const real *bias, int all_by_differences,
     __global double *partial)
 {
@@ -187,7 +187,7 @@ INNER void lloyd_slice(
         nearest_of(x, stride, steps, packed, bias, (k + LANES - 1) / LANES, nearest);
         const int count = rows - first < ROWS ? rows - first : ROWS;
         for (int r = 0; r < count; r++, x += stride) {
-            const double weight = weights ? (double)weights[first + r] : 1.0;
+            const double weight = weights ? weights[first + r] : 1.0;
             if (weight == 0.0)
                 continue;
             const int c = all_by_differences || nearest[r] < 0
@@ -201,13 +201,13 @@ INNER void lloyd_slice(
 
 INNER void lloyd_sparse_slice(
     int rows, int stride, __global const real *values, __global const int *indices, __global const long *pointers,
-    __global const real *weights, int k, __global const double *centres, __global const double *squared_norms,
+    __global const double *weights, int k, __global const double *centres, __global const double *squared_norms,
     __global const real *coefficients, __global const real *bias, int all_by_differences, __global double *partial)
 {
     __global double *weight_sums = partial + (long)k * stride;
     double cost = 0.0;
     for (int r = 0; r < rows; r++) {
-        const double weight = weights ? (double)weights[r] : 1.0;
+        const double weight = weights ? weights[r] : 1.0;
         if (weight == 0.0)
             continue;
         const long start = pointers[r], stop = pointers[r + 1];

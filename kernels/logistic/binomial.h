@@ -1,103 +1,106 @@
-// The binomial kernels. A slice's partial is [stride] gradient, then the sum of the multipliers, then the loss.
+// Loss and gradient of a binomial logistic regression (labels 0 and 1), in double on rows of either type: L-BFGS wants a
+// loss that has no steps, and its search for a step fails on one that has.
+//
+// Rows are dense, or CSR in the kernel `binomial_sparse`. A slice goes through in blocks of at most BLOCK rows: margins
+// of a block, from these its loss and multipliers (derivatives of the loss by the margins, times weights), then its part
+// of the gradient; so the rows are still in a cache when they are read for the second time.
+// A slice's partial is [stride] gradient, then the sum of the multipliers, then the loss.
 
 // From margins to multipliers, `count` of them in whole vectors; the rows' loss is returned by lane. With the margin's
 // sign turned where the label is 1, s, a row's loss is log(1 + exp(s)) and its multiplier, but for that sign,
 // exp(s) / (1 + exp(s)): neither cancels.
-HELPER doublev multipliers_of(real *margins, const real *signs, const real *weights, int count, doublev *multiplier_sums)
+HELPER doublev multipliers_of(
+    double *margins, const double *signs, const double *weights, int count, doublev *multiplier_sums)
 {
     doublev loss = (doublev)(0.0);
     for (int r = 0; r < count; r += LANES) {
-        const realv sign = *(const realv *)(signs + r);
-        const realv weight = *(const realv *)(weights + r);
-        const realv s = *(realv *)(margins + r) * sign;
-        const realv e = exponential(s < (real)0 ? s : -s);
-        const realv probability = (s < (real)0 ? e : (realv)(1)) / (e + (real)1);
-        const realv multiplier = probability * sign * weight;
-        loss += CONVERT(log_1_plus(e) + (s < (real)0 ? (realv)(0) : s), double) * CONVERT(weight, double);
-        *multiplier_sums += CONVERT(multiplier, double);
-        *(realv *)(margins + r) = multiplier;
+        const doublev sign = *(const doublev *)(signs + r);
+        const doublev weight = *(const doublev *)(weights + r);
+        const doublev s = *(doublev *)(margins + r) * sign;
+        const doublev e = exponential(s < 0.0 ? s : -s);
+        const doublev probability = (s < 0.0 ? e : (doublev)(1.0)) / (e + 1.0);
+        const doublev multiplier = probability * sign * weight;
+        loss += (log_1_plus(e) + (s < 0.0 ? (doublev)(0.0) : s)) * weight;
+        *multiplier_sums += multiplier;
+        *(doublev *)(margins + r) = multiplier;
     }
     return loss;
 }
 
 // Adds the block's part of `vectors` vectors of the gradient; meanwhile the next block is fetched.
 HELPER void add_gradient(
-    const int vectors, __global const real *x, int stride, const real *multipliers, int count, __global double *gradient)
+    const int vectors, __global const stored *x, int stride, const double *multipliers, int count,
+    __global double *gradient)
 {
-    realv sums[8];
+    doublev sums[8];
     #pragma unroll
     for (int v = 0; v < vectors; v++)
-        sums[v] = (realv)(0);
+        sums[v] = (doublev)(0.0);
     for (int r = 0; r < count; r++, x += stride) {
-        const realv multiplier = (realv)(multipliers[r]);
+        const doublev multiplier = (doublev)(multipliers[r]);
         #pragma unroll
         for (int v = 0; v < vectors; v++) {
-            sums[v] = multiplier * LOADV(x + v * LANES) + sums[v];
+            sums[v] = multiplier * LOADW(x + v * LANES) + sums[v];
             PREFETCH(x + (long)count * stride + v * LANES);
         }
     }
     #pragma unroll
     for (int v = 0; v < vectors; v++)
-        ADDD(gradient + v * LANES, WIDEN(sums[v]));
+        ADDD(gradient + v * LANES, sums[v]);
 }
 
 // margins[r] = x[r] . coefficients, four rows at once; up to three rows behind the last are read.
 HELPER void margins_of(
-    __global const real *x, int stride, int count, __global const real *coefficients, real intercept, real *margins)
+    __global const stored *x, int stride, int count, __global const double *coefficients, double intercept,
+    double *margins)
 {
     for (int r = 0; r < count; r += 4, x += 4 * (long)stride) {
-        realv sums[4];
+        doublev sums[4];
         #pragma unroll
         for (int i = 0; i < 4; i++)
-            sums[i] = (realv)(0);
+            sums[i] = (doublev)(0.0);
         for (int j = 0; j < stride; j += LANES) {
-            const realv c = LOADV(coefficients + j);
+            const doublev c = LOADD(coefficients + j);
             #pragma unroll
             for (int i = 0; i < 4; i++)
-                sums[i] = LOADV(x + i * (long)stride + j) * c + sums[i];
+                sums[i] = LOADW(x + i * (long)stride + j) * c + sums[i];
         }
         #pragma unroll
         for (int i = 0; i < 4; i++)
-            margins[r + i] = sum_reals(sums[i]) + intercept;
+            margins[r + i] = sum_lanes(sums[i]) + intercept;
     }
 }
 
 // Signs and weights of a block, filled up to whole vectors with rows of weight 0.
 HELPER void take_rows(
-    int count, __global const int *labels, __global const real *weights, real *margins, real *signs, real *taken)
+    int count, __global const int *labels, __global const double *weights, double *margins, double *signs,
+    double *taken)
 {
     for (int r = 0; r < count; r++) {
-        signs[r] = labels[r] ? (real)-1 : (real)1;
-        taken[r] = weights ? weights[r] : (real)1;
+        signs[r] = labels[r] ? -1.0 : 1.0;
+        taken[r] = weights ? weights[r] : 1.0;
     }
     for (int r = count; r % LANES; r++) {
-        margins[r] = (real)0;
-        signs[r] = (real)1;
-        taken[r] = (real)0;
+        margins[r] = 0.0;
+        signs[r] = 1.0;
+        taken[r] = 0.0;
     }
 }
 
 INNER void binomial_slice(
-    int rows, int features, int stride, int block, __global const real *values, __global const int *labels,
-    __global const real *weights, __global const real *coefficients, __global const double *exact, double intercept,
-    __global double *partial)
+    int rows, int stride, int block, __global const stored *values, __global const int *labels,
+    __global const double *weights, __global const double *coefficients, double intercept, __global double *partial)
 {
-    realv margin_vectors[BLOCK / LANES], sign_vectors[BLOCK / LANES], weight_vectors[BLOCK / LANES];
-    real *margins = (real *)margin_vectors;
-    real *signs = (real *)sign_vectors;
-    real *taken = (real *)weight_vectors;
+    doublev margin_vectors[BLOCK / LANES], sign_vectors[BLOCK / LANES], weight_vectors[BLOCK / LANES];
+    double *margins = (double *)margin_vectors;
+    double *signs = (double *)sign_vectors;
+    double *taken = (double *)weight_vectors;
     doublev losses = (doublev)(0.0), multiplier_sums = (doublev)(0.0);
-    double more_loss = 0.0;
     for (int first = 0; first < rows; first += block) {
         const int count = rows - first < block ? rows - first : block;
-        __global const real *x = values + (long)first * stride;
-        margins_of(x, stride, count, coefficients, (real)intercept, margins);
+        __global const stored *x = values + (long)first * stride;
+        margins_of(x, stride, count, coefficients, intercept, margins);
         take_rows(count, labels + first, weights ? weights + first : weights, margins, signs, taken);
-        for (int r = 0; r < count; r++)
-            if (!sound(margins[r]))
-                margins[r] = brought_near(
-                    exact_margin(x + (long)r * stride, features, exact, intercept), labels[first + r], taken[r],
-                    &more_loss);
         losses += multipliers_of(margins, signs, taken, count, &multiplier_sums);
         int j = 0;
         for (; j + 8 * LANES <= stride; j += 8 * LANES)
@@ -113,26 +116,25 @@ INNER void binomial_slice(
         }
     }
     partial[stride] = sum_lanes(multiplier_sums);
-    partial[stride + 1] = sum_lanes(losses) + more_loss;
+    partial[stride + 1] = sum_lanes(losses);
 }
 
 INNER void binomial_sparse_slice(
-    int rows, int stride, __global const real *values, __global const int *indices, __global const long *pointers,
-    __global const int *labels, __global const real *weights, __global const real *coefficients,
-    __global const double *exact, double intercept, __global double *partial)
+    int rows, int stride, __global const stored *values, __global const int *indices, __global const long *pointers,
+    __global const int *labels, __global const double *weights, __global const double *coefficients, double intercept,
+    __global double *partial)
 {
-    realv margin_vectors[BLOCK / LANES], sign_vectors[BLOCK / LANES], weight_vectors[BLOCK / LANES];
-    real *margins = (real *)margin_vectors;
-    real *signs = (real *)sign_vectors;
-    real *taken = (real *)weight_vectors;
+    doublev margin_vectors[BLOCK / LANES], sign_vectors[BLOCK / LANES], weight_vectors[BLOCK / LANES];
+    double *margins = (double *)margin_vectors;
+    double *signs = (double *)sign_vectors;
+    double *taken = (double *)weight_vectors;
     doublev losses = (doublev)(0.0), multiplier_sums = (doublev)(0.0);
-    double more_loss = 0.0;
     for (int first = 0; first < rows; first += BLOCK) {
         const int count = rows - first < BLOCK ? rows - first : BLOCK;
         take_rows(count, labels + first, weights ? weights + first : weights, margins, signs, taken);
         for (int r = 0; r < count; r++) {
             const long start = pointers[first + r], stop = pointers[first + r + 1];
-            real even = (real)intercept, odd = (real)0;
+            double even = intercept, odd = 0.0;
             long i = start;
             for (; i + 2 <= stop; i += 2) {
                 even += values[i] * coefficients[indices[i]];
@@ -141,37 +143,31 @@ INNER void binomial_sparse_slice(
             if (i < stop)
                 even += values[i] * coefficients[indices[i]];
             margins[r] = even + odd;
-            if (!sound(margins[r]))
-                margins[r] = brought_near(
-                    exact_margin_sparse(values, indices, start, stop, exact, intercept), labels[first + r], taken[r],
-                    &more_loss);
         }
         losses += multipliers_of(margins, signs, taken, count, &multiplier_sums);
         for (int r = 0; r < count; r++)
             for (long i = pointers[first + r]; i < pointers[first + r + 1]; i++)
-                partial[indices[i]] += (double)margins[r] * values[i];
+                partial[indices[i]] += margins[r] * values[i];
     }
     partial[stride] = sum_lanes(multiplier_sums);
-    partial[stride + 1] = sum_lanes(losses) + more_loss;
+    partial[stride + 1] = sum_lanes(losses);
 }
 
 // One work item a slice. `block` (a multiple of LANES, at most BLOCK) is how many rows are read twice in a row.
-__kernel void binomial(SLICE_PARAMETERS,
-    __global const real *coefficients, __global const double *exact, double intercept, int block)
+__kernel void binomial(SLICE_PARAMETERS, __global const double *coefficients, double intercept, int block)
 {
     __global double *partial = partials + get_global_id(0) * (long)length;
     clear(partial, length);
     binomial_slice(
-        SLICE_COUNT, features, stride, block, values + SLICE_START * stride, FROM_START(labels), FROM_START(weights),
-        coefficients, exact, intercept, partial);
+        SLICE_COUNT, stride, block, values + SLICE_START * stride, FROM_START(labels), FROM_START(weights), coefficients,
+        intercept, partial);
 }
 
-__kernel void binomial_sparse(SLICE_PARAMETERS,
-    __global const real *coefficients, __global const double *exact, double intercept, int block)
+__kernel void binomial_sparse(SLICE_PARAMETERS, __global const double *coefficients, double intercept, int block)
 {
     __global double *partial = partials + get_global_id(0) * (long)length;
     clear(partial, length);
     binomial_sparse_slice(
-        SLICE_COUNT, stride, values, indices, FROM_START(pointers), FROM_START(labels), FROM_START(weights),
-        coefficients, exact, intercept, partial);
+        SLICE_COUNT, stride, values, indices, FROM_START(pointers), FROM_START(labels), FROM_START(weights), coefficients,
+        intercept, partial);
 }

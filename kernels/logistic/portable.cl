@@ -4,6 +4,5 @@
 #include "../estimators/slices.h"
 #include "../estimators/scores.h"
 #include "../estimators/exponential.h"
-#include "margins.h"
 #include "binomial.h"
 #include "multinomial.h"

@@ -15,13 +15,13 @@ HELPER void add_row(const int squares, __global const real *x, double weight, in
 }
 
 INNER void class_sums_slice(
-    int rows, int stride, __global const real *values, __global const int *labels, __global const real *weights,
+    int rows, int stride, __global const real *values, __global const int *labels, __global const double *weights,
     int classes, int squares, __global double *partial)
 {
     const long apart = (long)classes * stride;
     __global double *weight_sums = partial + (squares ? 2 : 1) * apart;
     for (int r = 0; r < rows; r++, values += stride) {
-        const double weight = weights ? (double)weights[r] : 1.0;
+        const double weight = weights ? weights[r] : 1.0;
         if (weight == 0.0)
             continue;
         __global double *sums = partial + (long)labels[r] * stride;
@@ -35,12 +35,12 @@ INNER void class_sums_slice(
 
 INNER void class_sums_sparse_slice(
     int rows, int stride, __global const real *values, __global const int *indices, __global const long *pointers,
-    __global const int *labels, __global const real *weights, int classes, int squares, __global double *partial)
+    __global const int *labels, __global const double *weights, int classes, int squares, __global double *partial)
 {
     const long apart = (long)classes * stride;
     __global double *weight_sums = partial + (squares ? 2 : 1) * apart;
     for (int r = 0; r < rows; r++) {
-        const double weight = weights ? (double)weights[r] : 1.0;
+        const double weight = weights ? weights[r] : 1.0;
         if (weight == 0.0)
             continue;
         __global double *sums = partial + (long)labels[r] * stride;

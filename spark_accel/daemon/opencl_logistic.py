@@ -8,12 +8,13 @@ import pyopencl as cl
 from spark_accel.daemon.opencl_buffers import constant
 from spark_accel.daemon.opencl_program import Program
 from spark_accel.daemon.opencl_rows import DeviceRows, check_labels
-from spark_accel.daemon.opencl_sums import Call, Sums, biases, coefficients
+from spark_accel.daemon.opencl_sums import Call, Sums, coefficients
 from spark_accel.estimators.rows import stride
 from spark_accel.estimators.sums import Float64, LogisticSums
 
 _CACHE_BYTES = 400 * 2**10  # of rows that are read twice in a row: they should stay in a cache of their core
 _FIRST_CACHE_BYTES = 24 * 2**10  # of these, better still, in its fastest, where little is computed of each element
+_FEW_PRODUCTS = 2**26  # of a partition's gradient: so few cost too little to make them less exact, in float32
 _LEAST_BLOCK = 16  # rows; blocks are multiples of it
 
 
@@ -29,12 +30,10 @@ class Logistic:
         """See Engine."""
         features = len(coefficients)
         width = stride(features)
-        padded = np.zeros(width, self.program.real)
-        with np.errstate(over="ignore"):
-            padded[:features] = coefficients
+        padded = np.zeros(width)
+        padded[:features] = coefficients
         parameters = (
             constant(self.queue, padded),
-            constant(self.queue, coefficients.astype(np.float64)),
             float(intercept),
             min(self._block(data, _CACHE_BYTES), max(2 * _LEAST_BLOCK, self._block(data, _FIRST_CACHE_BYTES))),
         )
@@ -48,19 +47,20 @@ class Logistic:
         sparse, program = data.rows.sparse, self.program
         lanes = -(-classes // program.lanes) * program.lanes
         gradient = features * lanes if sparse else classes * stride(features)
+        bias = np.full(lanes, -np.inf)  # margins may be so large that no finite one is below them all
+        bias[:classes] = intercepts
         parameters = (
             classes,
             constant(self.queue, coefficients(matrix, program, sparse)),
-            constant(self.queue, biases(intercepts, program)),
-            constant(self.queue, matrix.astype(np.float64)),
-            constant(self.queue, intercepts.astype(np.float64)),
+            constant(self.queue, bias),
             self._block(data, _CACHE_BYTES),
+            int(data.rows.rows * stride(features) * classes > _FEW_PRODUCTS),
         )
         found = self.sums.total(
             Call(program, "multinomial", data, parameters),
             gradient + lanes + 1,
             lambda chunk: check_labels(chunk, classes),
-            (program.defines["BLOCK"] + program.defines["ROWS"]) * lanes * program.real.itemsize,
+            (program.defines["BLOCK"] * 3 // 2 + program.defines["ROWS"]) * lanes * 8,
         )
         if sparse:
             by_class = found[:gradient].reshape(features, lanes).T[:classes]
@@ -71,6 +71,6 @@ class Logistic:
 
     def _block(self, data: DeviceRows, nbytes: int) -> int:
         """How many rows take so many bytes."""
-        row_bytes = stride(data.rows.features) * self.program.real.itemsize
+        row_bytes = stride(data.rows.features) * self.program.stored.itemsize
         fitting = nbytes // row_bytes // _LEAST_BLOCK * _LEAST_BLOCK
         return max(_LEAST_BLOCK, min(self.program.defines["BLOCK"], fitting))

@@ -13,16 +13,17 @@ Argument = cl.Buffer | int | float | None
 
 
 class Program:
-    """The kernels of one family, for data of one type (`real`: float32 or float64).
+    """The kernels of one family, for rows that are stored in one type (`stored`: float32 or float64).
 
-    `lanes` is how many elements a vector of its tier has, `defines` are the tier's.
+    `real` is the type they compute in, `lanes` how many of these a vector of the tier has, `defines` are the tier's.
     """
 
-    def __init__(self, context: cl.Context, tier: kernels.Tier, real: np.dtype[Any]) -> None:
-        self.real = real
+    def __init__(self, context: cl.Context, tier: kernels.Tier, stored: np.dtype[Any]) -> None:
+        self.stored = stored
+        self.real = np.dtype(np.float64) if tier.defines.get("ALL_DOUBLE") else stored
         self.defines = tier.defines
-        self.lanes = tier.defines["VECTOR_BYTES"] // real.itemsize
-        options = [*tier.build_options(), f"-DDOUBLE={int(real.itemsize == 8)}", "-w"]  # nobody reads warnings here
+        self.lanes = tier.defines["VECTOR_BYTES"] // self.real.itemsize
+        options = [*tier.build_options(), f"-DDOUBLE={int(stored.itemsize == 8)}", "-w"]  # nobody reads warnings here
         # pyopencl's own cache of binaries is not safe for several processes; drivers have theirs.
         program = cl.Program(context, tier.text())
         program.build(options=options, cache_dir=False)  # type: ignore[arg-type]
@@ -59,9 +60,9 @@ class Programs:
             for family, tiers in found.items()
         }
 
-    def get(self, family: str, real: np.dtype[Any]) -> Program:
+    def get(self, family: str, stored: np.dtype[Any]) -> Program:
         """The family's kernels for data of a type, compiled when they are first asked for."""
-        key = family, real
+        key = family, stored
         if key not in self._built:
-            self._built[key] = Program(self._context, self._tiers[family], real)
+            self._built[key] = Program(self._context, self._tiers[family], stored)
         return self._built[key]

@@ -62,7 +62,7 @@ class Chunk:
         self.indices = allocate("indices", most_values * 4) if rows.sparse else None
         self.pointers = allocate("row pointers", (most_rows + 1) * 8) if rows.sparse else None
         self.labels = allocate("labels", most_rows * 4) if rows.labels is not None else None
-        self.weights = allocate("weights", most_rows * real) if rows.weights is not None else None
+        self.weights = allocate("weights", most_rows * 8) if rows.weights is not None else None
         self.span = Span(0, 0, 0, 0)
         self.labels_from_to = (0, 0)
 
@@ -92,8 +92,8 @@ class Chunk:
                 rows.labels.read_into(labels, span.start)
                 self.labels_from_to = int(labels.min()), int(labels.max())
         if rows.weights is not None and self.weights is not None:
-            with mapped(queue, self.weights, rows.values.dtype, count) as weights, np.errstate(over="ignore"):
-                weights[:] = read(rows.weights, span.start, span.stop)
+            with mapped(queue, self.weights, np.float64, count) as weights:
+                rows.weights.read_into(weights, span.start)
         self.span = span
 
 

@@ -53,7 +53,7 @@ private[accel] object Accelerated {
   /** Why the device could not do it, and in words, if that is what went wrong. Failures of tasks come wrapped, and from
     * executors sometimes as text only.
     */
-  private def failure(error: Throwable): Option[(Fallback, String)] = {
+  private[accel] def failure(error: Throwable): Option[(Fallback, String)] = {
     val found =
       for (cause <- causes(error); (kind, reason) <- Fallback.Failures if kind.isInstance(cause))
         yield reason -> cause.getMessage

@@ -42,11 +42,7 @@ class KMeans(override val uid: String) extends StockKMeans(uid) with TakesOver {
       weightCol
     )
     val cosine = $(distanceMeasure) == DistanceMeasure.COSINE
-    val kind = Rows
-      .kind(dataset.schema($(featuresCol)).dataType)
-      .getOrElse(throw new LeftToSpark(Fallback.Type, s"features of type ${dataset.schema($(featuresCol)).dataType}"))
-    val rows = new Rows(kind)
-    val input = Rows.rdd(dataset, $(featuresCol), None, get(weightCol))
+    val (input, rows) = Rows.rdd(dataset, $(featuresCol), None, get(weightCol))
     val packing = Packing(fit.settings.mlFloat64, normalized = cosine, labels = false)
     Fitting("KMeans", input, rows, packing, fit) { (data, facts) =>
       log.logNumFeatures(facts.features)
@@ -54,7 +50,7 @@ class KMeans(override val uid: String) extends StockKMeans(uid) with TakesOver {
       log.logSumOfWeights(facts.weightSum)
       val first = new KMeansInitialisation(data, facts, $(k), $(seed), Option.when(cosine)((input, rows)))
       val initial = if ($(initMode) == OldKMeans.RANDOM) first.random() else first.parallel($(initSteps))
-      val start = if (cosine && stockTakesBlocks(kind, facts)) initial.map(UnitLength(_)) else initial
+      val start = if (cosine && stockTakesBlocks(rows, facts)) initial.map(UnitLength(_)) else initial
       val (centres, cost, iterations) = iterate(start, new Lloyd(data, facts), cosine)
       val parent = OldInternal.model(centres, $(distanceMeasure), cost, iterations)
       val model = copyValues(new KMeansModel(uid, parent).setParent(this))
@@ -87,10 +83,10 @@ class KMeans(override val uid: String) extends StockKMeans(uid) with TakesOver {
     * shows in a centre that never gets a row. Stock's `auto` takes blocks for arrays, and for vectors with more features
     * than there are rows: it adds up indices where it means to count elements.
     */
-  private def stockTakesBlocks(kind: Rows.Kind, facts: DataFacts): Boolean = $(solver) match {
+  private def stockTakesBlocks(rows: Rows, facts: DataFacts): Boolean = $(solver) match {
     case "row"   => false
     case "block" => true
-    case _       => kind != Rows.Vectors || facts.features > facts.rows
+    case _       => !rows.vectors || facts.features > facts.rows
   }
 }
 

@@ -39,9 +39,9 @@ class LogisticRegression(override val uid: String) extends StockLogisticRegressi
         fitIntercept
       )
       val stock = new StockLogisticMembers(this)
-      val input = Rows.rdd(dataset, $(featuresCol), Some($(labelCol)), get(weightCol))
-      Fitting("LogisticRegression", input, new Rows(Rows.Vectors), Packing(fit.settings.mlFloat64), fit) {
-        (data, facts) => trainPacked(dataset, data, facts, stock, log)
+      val (input, rows) = Rows.rdd(dataset, $(featuresCol), Some($(labelCol)), get(weightCol))
+      Fitting("LogisticRegression", input, rows, Packing(fit.settings.mlFloat64), fit) { (data, facts) =>
+        trainPacked(dataset, data, facts, stock, log)
       }
     }
 

@@ -43,10 +43,14 @@ class NaiveBayes(override val uid: String) extends StockNaiveBayes(uid) with Tak
       }
       // Sums of counts lose nothing without a shift, and stay exactly zero where no row has the feature.
       val packing = Packing(fit.settings.mlFloat64, shifted = gaussian, values = values)
-      val input = Rows.rdd(dataset, $(featuresCol), Some($(labelCol)), get(weightCol))
-      Fitting("NaiveBayes", input, new Rows(Rows.Vectors), packing, fit) { (data, facts) =>
+      val (input, rows) = Rows.rdd(dataset, $(featuresCol), Some($(labelCol)), get(weightCol))
+      Fitting("NaiveBayes", input, rows, packing, fit) { (data, facts) =>
         if (get(thresholds).exists(_.length < facts.labels.size))
           throw new LeftToSpark(Fallback.Rows, "there are labels beyond the thresholds")
+        for (label <- 0 until facts.labels.size if facts.labels.count(label) > 0 && facts.labels.weight(label) == 0)
+          throw new LeftToSpark(Fallback.Rows, s"only rows of weight 0 have label $label")
+        for (label <- 0 until facts.labels.size if facts.labels.count(label) > 0 && facts.labels.weight(label) == 0)
+          throw new LeftToSpark(Fallback.Rows, s"only rows of weight 0 have label $label")
         log.logNumFeatures(facts.features)
         log.logNumExamples(facts.rows)
         log.logSumOfWeights(facts.weightSum)

@@ -22,6 +22,7 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
       if (sample.isEmpty) (empty(index), None)
       else {
         val features = sample.head.features.size
+        if (sample.exists(_.features.size != features)) refuse("vectors of different lengths")
         val nonZero = sample.map(_.features.values.count(_ != 0).toLong).sum
         val sparse = nonZero < Packing.SparseBelow * features * sample.size
         val encoder =

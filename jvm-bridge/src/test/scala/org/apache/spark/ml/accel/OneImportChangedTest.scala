@@ -118,7 +118,7 @@ class OneImportChangedTest extends AnyFunSuite with BeforeAndAfterAll {
 
     val loaded = pyspark.ml.Pipeline.load(path).getStages
     val inside = loaded.head.asInstanceOf[Pipeline].getStages
-    val rest = inside(1).asInstanceOf[OneVsRest].getClassifier
+    val rest: Any = inside(1).asInstanceOf[OneVsRest].getClassifier
     val names = Seq[Any](inside(0), rest, loaded(1)).map(_.getClass.getName)
 
     assert(
