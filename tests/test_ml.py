@@ -5,11 +5,9 @@ from typing import Any
 
 import pytest
 from pyspark.ml import classification, clustering
-from pyspark.sql import SparkSession
 from script_runs import HERE, Place, place, plugin
 
 from spark_accel import jar
-from spark_accel.errors import ConfigurationError
 from spark_accel.ml.classification import LogisticRegression, NaiveBayes
 from spark_accel.ml.clustering import KMeans
 
@@ -36,16 +34,6 @@ def test_constructors_take_the_keywords_of_pysparks(ours: Any, stock: Any) -> No
     assert issubclass(ours, stock)
     assert inspect.signature(ours) == inspect.signature(stock)
     assert inspect.signature(ours.setParams) == inspect.signature(stock.setParams)
-
-
-@pytest.mark.spark
-def test_without_the_jar_they_say_what_is_missing(spark: SparkSession) -> None:
-    assert spark
-    for ours, _ in PAIRS:
-        with pytest.raises(ConfigurationError, match=f"{ours.__name__} is not in the driver's JVM: call spark_accel"):
-            ours()
-        with pytest.raises(ConfigurationError, match="is not in the driver's JVM"):
-            ours.load("/nowhere")
 
 
 @pytest.mark.spark

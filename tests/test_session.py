@@ -92,14 +92,18 @@ def test_a_process_whose_jvm_lacks_the_jar_is_refused() -> None:
 import spark_accel
 from pyspark.sql import SparkSession
 SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate().stop()
-try:
-    spark_accel.configure(SparkSession.builder)
-except spark_accel.errors.ConfigurationError as error:
-    print(error)
+from spark_accel.ml.clustering import KMeans
+for use in (lambda: spark_accel.configure(SparkSession.builder), KMeans, lambda: KMeans.load("/nowhere")):
+    try:
+        use()
+    except spark_accel.errors.ConfigurationError as error:
+        print(error)
 """
-    done = run(sys.executable, "-c", program)
+    configured, made, loaded = run(sys.executable, "-c", program).stdout.splitlines()
 
-    assert "has a Spark JVM already, without spark-accel's jar" in done.stdout, done.stderr
+    assert "has a Spark JVM already, without spark-accel's jar" in configured
+    assert "spark_accel.ml.clustering.KMeans is not in the driver's JVM: call spark_accel.configure" in made
+    assert loaded == made
 
 
 _CONFIGURED = """

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import stock_script
-from pyspark.sql import SparkSession
 from script_runs import FITS, LOADING, SAVING, STOCK_SCRIPT, Place, ours, place, plugin, python_without_package
 
 pytestmark = pytest.mark.spark
@@ -62,11 +60,12 @@ def test_what_is_saved_names_stock_classes_alone(found: dict[str, Any], place: P
     assert not any("accel" in name for name in names)
 
 
-def test_it_loads_in_a_spark_without_our_jar(found: dict[str, Any], place: Place, spark: SparkSession) -> None:
+def test_it_loads_in_a_spark_without_our_jar(found: dict[str, Any], place: Place) -> None:
     assert found
-    for step in stock_script.STEPS:
-        if step.__name__ in AFTERWARDS:
-            step(spark, str(place.folder / "saved"))
+
+    without = place.run(STOCK_SCRIPT, {"spark.master": "local[2]"}, [{"steps": AFTERWARDS}])
+
+    assert without["sessions"][0]["steps"] == {step: {} for step in AFTERWARDS}
 
 
 def _class(metadata: Path) -> str:

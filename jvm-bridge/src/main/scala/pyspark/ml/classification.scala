@@ -4,8 +4,7 @@ import org.apache.spark.ml.accel.{
   LogisticRegression => AcceleratedLogisticRegression,
   NaiveBayes => AcceleratedNaiveBayes,
   PySparkStages,
-  ReplacingReadable,
-  TakesOver
+  ReplacingReadable
 }
 import org.apache.spark.ml.classification.{
   LogisticRegression => StockLogisticRegression,
@@ -15,23 +14,30 @@ import org.apache.spark.ml.classification.{
 import org.apache.spark.ml.util.Identifiable
 
 /** What PySpark's `LogisticRegression` makes and loads where the plugin is on. */
-class LogisticRegression(override val uid: String) extends AcceleratedLogisticRegression(uid) with TakesOver {
+class LogisticRegression(override val uid: String) extends AcceleratedLogisticRegression(uid) {
   def this() = this(Identifiable.randomUID("logreg"))
 }
 
 object LogisticRegression
-    extends ReplacingReadable[StockLogisticRegression](
+    extends ReplacingReadable[StockLogisticRegression, LogisticRegression](
       StockLogisticRegression.read,
-      PySparkStages.replace[StockLogisticRegression]
+      one => new LogisticRegression(one.uid).takeOver(one)
     )
 
 /** What PySpark's `NaiveBayes` makes and loads where the plugin is on. */
-class NaiveBayes(override val uid: String) extends AcceleratedNaiveBayes(uid) with TakesOver {
+class NaiveBayes(override val uid: String) extends AcceleratedNaiveBayes(uid) {
   def this() = this(Identifiable.randomUID("nb"))
 }
 
 object NaiveBayes
-    extends ReplacingReadable[StockNaiveBayes](StockNaiveBayes.read, PySparkStages.replace[StockNaiveBayes])
+    extends ReplacingReadable[StockNaiveBayes, NaiveBayes](
+      StockNaiveBayes.read,
+      one => new NaiveBayes(one.uid).takeOver(one)
+    )
 
 /** What PySpark 4.0 loads a `OneVsRest` with. */
-object OneVsRest extends ReplacingReadable[StockOneVsRest](StockOneVsRest.read, PySparkStages.replace[StockOneVsRest])
+object OneVsRest
+    extends ReplacingReadable[StockOneVsRest, StockOneVsRest](
+      StockOneVsRest.read,
+      PySparkStages.replace[StockOneVsRest]
+    )

@@ -5,7 +5,11 @@ import org.apache.spark.ml.tuning.{CrossValidator => StockCrossValidator, TrainV
 
 /** What PySpark 4.0 loads a `CrossValidator` with. */
 object CrossValidator
-    extends ReplacingReadable[StockCrossValidator](StockCrossValidator.read, PySparkStages.replace[StockCrossValidator])
+    extends ReplacingReadable[StockCrossValidator, StockCrossValidator](
+      StockCrossValidator.read,
+      PySparkStages.replace[StockCrossValidator]
+    )
 
 /** What PySpark 4.0 loads a `TrainValidationSplit` with. */
-object TrainValidationSplit extends ReplacingReadable[StockSplit](StockSplit.read, PySparkStages.replace[StockSplit])
+object TrainValidationSplit
+    extends ReplacingReadable[StockSplit, StockSplit](StockSplit.read, PySparkStages.replace[StockSplit])

@@ -26,5 +26,5 @@ private[accel] object FitContext {
   }
 
   /** Where this process may leave what memory has no room for: Spark's own folder for that, deleted with it. */
-  private def disk: Path = SparkEnv.get.blockManager.diskBlockManager.localDirs.head.toPath.getParent
+  private def disk: Path = SparkEnv.get.blockManager.diskBlockManager.localDirs.head.toPath
 }

@@ -11,7 +11,7 @@ import org.apache.spark.sql.Dataset
   * are stock Spark's; so is `fit` itself where the device can't do it. With the same seed on the same partitions the
   * initial centres are stock's.
   */
-class KMeans(override val uid: String) extends StockKMeans(uid) {
+class KMeans(override val uid: String) extends StockKMeans(uid) with TakesOver {
   def this() = this(Identifiable.randomUID("kmeans"))
 
   setDefault(seed, classOf[StockKMeans].getName.hashCode.toLong) // else that of our own class' name
@@ -85,6 +85,8 @@ class KMeans(override val uid: String) extends StockKMeans(uid) {
     case _       => !rows.vectors || facts.features > facts.rows
   }
 }
+
+object KMeans extends ReplacingReadable[StockKMeans, KMeans](StockKMeans.read, one => new KMeans(one.uid).takeOver(one))
 
 /** A point scaled to length 1, in memory of its own: Spark's own method changes its argument. */
 private[accel] object UnitLength {

@@ -9,7 +9,7 @@ import org.apache.spark.sql.Dataset
 /** Spark's LogisticRegression with loss and gradient computed on the accelerator of each node. Optimisers, bounds,
   * regularisation, the model and its summary are stock Spark's; so is training itself where the device can't do it.
   */
-class LogisticRegression(override val uid: String) extends StockLogisticRegression(uid) {
+class LogisticRegression(override val uid: String) extends StockLogisticRegression(uid) with TakesOver {
   def this() = this(Identifiable.randomUID("logreg"))
 
   override protected[spark] def train(dataset: Dataset[_]): LogisticRegressionModel =
@@ -169,3 +169,9 @@ class LogisticRegression(override val uid: String) extends StockLogisticRegressi
     (new DenseMatrix(sets, features, coefficients, isTransposed = true), intercepts)
   }
 }
+
+object LogisticRegression
+    extends ReplacingReadable[StockLogisticRegression, LogisticRegression](
+      StockLogisticRegression.read,
+      one => new LogisticRegression(one.uid).takeOver(one)
+    )

@@ -8,7 +8,7 @@ import org.apache.spark.sql.Dataset
 /** Spark's NaiveBayes with the sums by class computed on the accelerator of each node. All four model types and all
   * parameters; the model is stock Spark's, and so is training itself where the device can't do it.
   */
-class NaiveBayes(override val uid: String) extends StockNaiveBayes(uid) {
+class NaiveBayes(override val uid: String) extends StockNaiveBayes(uid) with TakesOver {
   import NaiveBayesTypes._
 
   def this() = this(Identifiable.randomUID("nb"))
@@ -100,6 +100,12 @@ class NaiveBayes(override val uid: String) extends StockNaiveBayes(uid) {
   private def model(pi: Array[Double], theta: Matrix, sigma: Matrix): NaiveBayesModel =
     new NaiveBayesModel(uid, Vectors.dense(pi).compressed, theta, sigma)
 }
+
+object NaiveBayes
+    extends ReplacingReadable[StockNaiveBayes, NaiveBayes](
+      StockNaiveBayes.read,
+      one => new NaiveBayes(one.uid).takeOver(one)
+    )
 
 private object NaiveBayesTypes {
   val Gaussian = "gaussian"

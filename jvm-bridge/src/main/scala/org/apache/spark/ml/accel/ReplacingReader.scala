@@ -2,17 +2,17 @@ package org.apache.spark.ml.accel
 
 import org.apache.spark.ml.util.{MLReadable, MLReader}
 
-/** The companion of a class that stands in for a stock one: what it loads is what `stock` reads, with our estimators in
-  * the place of stock ones.
+/** The companion of a class that stands in for a stock one: it loads what `stock` reads, and makes ours of it.
   *
-  * Python and Spark Connect call `read` and `load` as static methods of the class, so both are defined here.
+  * Python calls `read`, and Spark Connect `load`, as static methods of the class, so both are defined here. Each class
+  * needs a companion of its own, or it inherits the static methods of the class it extends.
   */
-abstract class ReplacingReadable[S](stock: => MLReader[S], replace: S => S) extends MLReadable[S] {
-  override def read: MLReader[S] = new ReplacingReader(stock, replace)
+abstract class ReplacingReadable[S, T](stock: => MLReader[S], replace: S => T) extends MLReadable[T] {
+  override def read: MLReader[T] = new ReplacingReader(stock, replace)
 
-  override def load(path: String): S = read.load(path)
+  override def load(path: String): T = read.load(path)
 }
 
-private final class ReplacingReader[S](stock: MLReader[S], replace: S => S) extends MLReader[S] {
-  override def load(path: String): S = replace(stock.session(sparkSession).load(path))
+final private class ReplacingReader[S, T](stock: MLReader[S], replace: S => T) extends MLReader[T] {
+  override def load(path: String): T = replace(stock.session(sparkSession).load(path))
 }

@@ -104,6 +104,14 @@ class OneImportChangedTest extends AnyFunSuite with BeforeAndAfterAll {
     assert(spark_accel.ml.clustering.KMeans.load(path).getClass == classOf[spark_accel.ml.clustering.KMeans])
   }
 
+  test("what was imported loads too, by our own name") {
+    val loaded: KMeans = KMeans.load(saved(new StockKMeans().setK(7)))
+    val bayes: NaiveBayes = NaiveBayes.load(saved(new NaiveBayes().setSmoothing(0.5)))
+    val logistic: LogisticRegression = LogisticRegression.load(saved(new LogisticRegression().setRegParam(0.25)))
+
+    assert((loaded.getK, bayes.getSmoothing, logistic.getRegParam) == ((7, 0.5, 0.25)))
+  }
+
   test("composites load with ours in them, at any depth") {
     val inner = new Pipeline().setStages(Array(new StockKMeans, new OneVsRest().setClassifier(new StockNaiveBayes)))
     val path = saved(new Pipeline().setStages(Array(inner, new StockNaiveBayes)))
