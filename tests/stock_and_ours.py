@@ -3,6 +3,7 @@
 Ours are asked to fail rather than to leave the work to stock Spark: what is compared with stock's is the device's.
 """
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -37,8 +38,7 @@ class Case:
     ragged: bool = False
 
     def frame(self, spark: SparkSession) -> DataFrame:
-        rows = training_data.table(self.table).rows()
-        return self.data(training_data.frame(spark, rows, training_data.ragged(len(rows)) if self.ragged else None))
+        return self.data(_frame(spark, self.table, self.ragged))
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,12 @@ class Fits(Generic[M]):
     @property
     def table(self) -> training_data.Table:
         return training_data.table(self.case.table)
+
+
+@functools.cache
+def _frame(spark: SparkSession, table: str, ragged: bool) -> DataFrame:
+    rows = training_data.table(table).rows()
+    return training_data.frame(spark, rows, training_data.ragged(len(rows)) if ragged else None)
 
 
 def ours(estimator: JavaEstimator) -> JavaEstimator:

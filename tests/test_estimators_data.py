@@ -108,7 +108,7 @@ def a_partition_without_weight() -> tuple[list[tuple[object, ...]], list[int]]:
 
 @layout
 def partitions_that_start_far_from_their_mean() -> tuple[list[tuple[object, ...]], list[int]]:
-    x, y = training_data.table("far").x[:600], training_data.table("far").y[:600]
+    x, y = training_data.table("far").x[:600].copy(), training_data.table("far").y[:600]
     x[:300] -= 1e4 * (np.arange(300) > 280)[:, None]  # the first rows don't tell where the last ones are
     x[300:] *= 1000
     return [(dense_row(row), float(label), 1.0) for row, label in zip(x, y, strict=True)], [300, 300]
@@ -136,7 +136,7 @@ def test_copies_are_ours(name: str) -> None:
 
 PARAMETER_MAPS: dict[str, list[dict[str, object]]] = {
     "KMeans": [{"k": 2}, {"k": 5, "initMode": "random"}],
-    "LogisticRegression": [{"regParam": 0.5}, {"fitIntercept": False, "elasticNetParam": 0.5}],
+    "LogisticRegression": [{"regParam": 0.5}, {"regParam": 0.2, "elasticNetParam": 0.5}],
     "NaiveBayes": [{"modelType": "multinomial"}, {"smoothing": 2.0, "modelType": "complement"}],
 }
 

@@ -3,6 +3,7 @@
 A table is numpy; `frame` makes a DataFrame of it whose rows lie in partitions of sizes that a test chooses.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -41,8 +42,9 @@ class Table:
         return Vectors.sparse(len(row), at.tolist(), row[at].tolist())
 
 
+@functools.cache
 def table(name: str) -> Table:
-    """The table of a name in TABLES; always the same."""
+    """The table of a name in TABLES; always the same, so leave it as it is."""
     return TABLES[name]()
 
 
