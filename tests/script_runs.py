@@ -126,7 +126,7 @@ def python_without_package(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
     folder = Path(tempfile.mkdtemp(prefix="accel-"))  # short, for the socket
-    node = make_node(folder, daemon_idleTimeout="2s", device="reference")
+    node = make_node(folder, device="reference")
     yield Place(folder, node)
     node.stop()
     shutil.rmtree(folder)

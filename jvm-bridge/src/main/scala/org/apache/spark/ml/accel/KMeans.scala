@@ -86,7 +86,10 @@ class KMeans(override val uid: String) extends StockKMeans(uid) with TakesOver {
   }
 }
 
-object KMeans extends ReplacingReadable[StockKMeans, KMeans](StockKMeans.read, one => new KMeans(one.uid).takeOver(one))
+object KMeans
+    extends ReplacingReadable[StockKMeans, KMeans](StockKMeans.read, one => new KMeans(one.uid).takeOver(one)) {
+  override def load(path: String): KMeans = super.load(path) // for Java, which sees no type in the static method else
+}
 
 /** A point scaled to length 1, in memory of its own: Spark's own method changes its argument. */
 private[accel] object UnitLength {

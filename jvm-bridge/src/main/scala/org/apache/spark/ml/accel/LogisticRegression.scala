@@ -174,4 +174,7 @@ object LogisticRegression
     extends ReplacingReadable[StockLogisticRegression, LogisticRegression](
       StockLogisticRegression.read,
       one => new LogisticRegression(one.uid).takeOver(one)
-    )
+    ) {
+  override def load(path: String): LogisticRegression =
+    super.load(path) // for Java, which sees no type in the static method else
+}

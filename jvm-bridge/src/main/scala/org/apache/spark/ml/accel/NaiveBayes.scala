@@ -105,7 +105,10 @@ object NaiveBayes
     extends ReplacingReadable[StockNaiveBayes, NaiveBayes](
       StockNaiveBayes.read,
       one => new NaiveBayes(one.uid).takeOver(one)
-    )
+    ) {
+  override def load(path: String): NaiveBayes =
+    super.load(path) // for Java, which sees no type in the static method else
+}
 
 private object NaiveBayesTypes {
   val Gaussian = "gaussian"
