@@ -25,11 +25,11 @@ from pyspark.ml.clustering import KMeans
 from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 from rich.table import Table
-from spark_accel.ml import classification, clustering
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from spark_accel import jar
+from spark_accel.ml import classification, clustering
 
 CORES = 2
 OURS = {
