@@ -13,6 +13,7 @@ import runpy
 import sys
 from typing import Any
 
+from py4j.java_gateway import JavaPackage
 from pyspark import SparkContext
 from pyspark.ml.clustering import KMeans
 from pyspark.sql import SparkSession, is_remote
@@ -35,7 +36,7 @@ def snapshot(spark: SparkSession) -> dict[str, int]:
     counters = SparkContext._jvm
     for name in COUNTERS.split("."):
         counters = getattr(counters, name)
-    return dict(counters.snapshot()) if hasattr(counters, "snapshot") else {}
+    return {} if isinstance(counters, JavaPackage) else dict(counters.snapshot())
 
 
 def session(phase: dict[str, Any]) -> SparkSession:

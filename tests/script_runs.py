@@ -101,7 +101,7 @@ class Place:
             capture_output=True,
             text=True,
             check=False,
-            timeout=280,
+            timeout=580,
         )
         assert done.returncode == 0, done.stderr + done.stdout
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

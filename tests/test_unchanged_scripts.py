@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from script_runs import FITS, LOADING, SAVING, STOCK_SCRIPT, Place, ours, place, plugin, python_without_package
 
-pytestmark = pytest.mark.spark
+# Each fit looks for a daemon, which nothing can start there, before it is left to stock Spark.
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
 __all__ = ["place"]
 CONSTRUCTING = [step for step in FITS if step.startswith("fit")]
 AFTERWARDS = ["load_pipeline", "load_models"]
