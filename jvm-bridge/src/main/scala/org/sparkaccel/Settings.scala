@@ -113,9 +113,11 @@ object Settings {
     new ConfigurationError(s"unknown setting '$name'; nearest: '$nearest'")
   }
 
-  private def bytes(text: String): Long = text.trim.toLowerCase(Locale.ROOT) match {
-    case Bytes(number, unit) =>
-      (BigDecimal(number) * (1L << 10 * " kmgt".indexOf(if (unit.isEmpty) " " else unit))).toLong
+  /** Of a text that `expected` has found nothing wrong with. */
+  private def bytes(text: String): Long = {
+    val parts = Bytes.findFirstMatchIn(text.trim.toLowerCase(Locale.ROOT)).get
+    val unit = if (parts.group(2).isEmpty) 0 else "kmgt".indexOf(parts.group(2)) + 1
+    (BigDecimal(parts.group(1)) * (1L << (10 * unit))).toLong
   }
 
   private def path(text: String): Path = {

@@ -25,7 +25,7 @@ final private[accel] class KMeansInitialisation(
   private val drawn = new XORShiftRandom(seed).nextInt()
 
   /** Rows chosen at random; fewer than k if some are equal. */
-  def random(): Array[Vector] = given(sample(k)).distinct
+  def random(): Array[Vector] = asGiven(sample(k)).distinct
 
   /** k-means|| (Bahmani et al., Scalable K-Means++, VLDB 2012): each step takes about 2k rows with a probability
     * proportional to their squared distance from the centres so far; k-means++ in the driver then makes k of them.
@@ -38,7 +38,7 @@ final private[accel] class KMeansInitialisation(
       places ++= chosen
       centres ++= packed(chosen)
     }
-    val candidates = (if (original.isDefined) given(places) else centres).distinct
+    val candidates = (if (original.isDefined) asGiven(places) else centres).distinct
     if (candidates.length <= k) candidates
     else {
       val compared = if (original.isDefined) candidates.map(UnitLength(_)) else candidates
@@ -81,7 +81,7 @@ final private[accel] class KMeansInitialisation(
   }
 
   /** The rows at these places, as they were given. */
-  private def given(places: Array[Place]): Array[Vector] = original.fold(packed(places)) { case (input, rows) =>
+  private def asGiven(places: Array[Place]): Array[Vector] = original.fold(packed(places)) { case (input, rows) =>
     val wanted = places.groupMap(_._1)(_._2).map { case (index, chosen) => index -> chosen.toSet }
     val found = input
       .mapPartitionsWithIndex { (index, all) =>

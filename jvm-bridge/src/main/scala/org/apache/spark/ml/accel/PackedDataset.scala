@@ -112,7 +112,8 @@ final private class LivePartitions(
 ) extends ZippedPartitionsBaseRDD[LivePartition](facts.sparkContext, Seq(facts, input), preservesPartitioning = true) {
 
   override def compute(split: Partition, context: TaskContext): Iterator[LivePartition] = {
-    val Seq(factsPart, inputPart) = split.asInstanceOf[ZippedPartitionsPartition].partitions
+    val parts = split.asInstanceOf[ZippedPartitionsPartition].partitions
+    val (factsPart, inputPart) = (parts(0), parts(1))
     facts.iterator(factsPart, context).filter(_.rows > 0).map { one =>
       new LivePartition(one, () => input.iterator(inputPart, context), packer)
     }
