@@ -3,12 +3,18 @@ package org.apache.spark.ml.accel
 import org.apache.spark.ml.linalg.{Vector, Vectors}
 
 /** Where sums of a Lloyd step are measured from, and their steps in fixed point: of feature j's sums `features(j)`. */
-final private[accel] case class LloydScales(origin: Array[Double], features: Array[Double], weight: Double, cost: Double)
+final private[accel] case class LloydScales(
+    origin: Array[Double],
+    features: Array[Double],
+    weight: Double,
+    cost: Double
+)
 
 /** Steps of Lloyd's algorithm over packed rows: one request a partition, its sums added in fixed point.
   *
   * @param facts
-  *   of the packed rows: sums are of the distances from their mean, and bounds on them come from their reach
+  *   of the packed rows: bounds on sums come from their reach. Sums of float32 rows are of the distances from their mean;
+  *   of float64 rows they are as in stock Spark, so that their means have its digits
   */
 final private[accel] class Lloyd(data: PackedDataset, facts: DataFacts) {
 
@@ -20,9 +26,11 @@ final private[accel] class Lloyd(data: PackedDataset, facts: DataFacts) {
     */
   def step(centres: Array[Vector], withWeights: Boolean = true): LloydStep = {
     val weight = if (withWeights) facts.weightSum else facts.rows.toDouble
+    val origin = if (data.float64) new Array[Double](facts.features) else facts.mean
+    val largest = Array.tabulate(facts.features)(j => facts.reach(j) + math.abs(facts.mean(j) - origin(j)))
     val scales = LloydScales(
-      facts.mean,
-      facts.reach.map(reach => FixedPoint.scale(weight * reach)),
+      origin,
+      largest.map(value => FixedPoint.scale(weight * value)),
       FixedPoint.scale(weight),
       // Centres are means or rows: both lie in the box that the reach spans about the mean.
       FixedPoint.scale(weight * facts.reach.map(reach => 4 * reach * reach).sum)

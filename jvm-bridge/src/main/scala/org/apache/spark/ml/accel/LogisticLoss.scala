@@ -49,7 +49,9 @@ private object LogisticLoss {
       lossScale: Double,
       depth: Int
   ): FixedPointSums =
-    data.partitions.map(part => part.run(packed => partition(packed, space.value, coefficients, lossScale))).treeReduce(_.merge(_), depth)
+    data.partitions
+      .map(part => part.run(packed => partition(packed, space.value, coefficients, lossScale)))
+      .treeReduce(_.merge(_), depth)
 
   private def partition(
       packed: PackedPartition,

@@ -21,6 +21,9 @@ final private[accel] class PackedDataset private (
 
   def context: SparkContext = facts.sparkContext
 
+  /** Whether values are float64, and as they were given. */
+  def float64: Boolean = packer.packing.float64
+
   override def close(): Unit = {
     facts.unpersist(blocking = false)
     packer.scope.destroy()
@@ -82,7 +85,7 @@ private[accel] object LivePartition {
   /** Packs partitions and keeps them in the process that packs them. */
   final class Packer(
       rows: Rows,
-      packing: Packing,
+      val packing: Packing,
       fit: FitContext,
       val scope: Broadcast[FitScope],
       val times: FitTimes
