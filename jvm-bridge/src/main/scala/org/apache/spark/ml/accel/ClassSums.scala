@@ -22,11 +22,8 @@ final private[accel] class ClassSums(data: PackedDataset, facts: DataFacts, squa
 
   private val sums: FixedPointSums = {
     val (present, all, wanted) = (labels, facts.labels.size, squares)
-    data.sharing((scales, origin)) { shared =>
-      data.partitions
-        .map(_.run(ClassSums.partition(_, present, all, wanted, shared.value._1, shared.value._2)))
-        .treeReduce(_.merge(_))
-    }
+    val (steps, from) = (scales, origin)
+    data.partitions.map(_.run(ClassSums.partition(_, present, all, wanted, steps, from))).treeReduce(_.merge(_))
   }
 
   def weight(index: Int): Double = weights(index)

@@ -1,11 +1,13 @@
 package org.apache.spark.ml.accel
 
-import org.apache.spark.broadcast.Broadcast
+import java.util.Random
+
 import org.apache.spark.ml.linalg.{Vector, Vectors}
 import org.apache.spark.mllib.clustering.AccelKMeans
 import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.catalyst.InternalRow
-import org.apache.spark.util.random.XORShiftRandom
+import org.apache.spark.util.Utils
+import org.apache.spark.util.random.{BernoulliSampler, SamplingUtils, XORShiftRandom}
 
 /** The initial centres of k-means, by the same random choices that stock Spark makes for the same seed, rows and
   * partitions. Choices are made by row number, so that rows need not be read for them.
@@ -34,9 +36,9 @@ final private[accel] class KMeansInitialisation(
     var places = sample(1)
     var centres = packed(places)
     for (step <- 0 until steps) {
-      val chosen = data.sharing(centres.flatMap(_.toArray))(choose(step, _))
-      places ++= chosen
-      centres ++= packed(chosen)
+      val chosen = choose(step, centres.flatMap(_.toArray))
+      places ++= chosen.map(_._1)
+      centres ++= chosen.map(_._2)
     }
     val candidates = (if (original.isDefined) asGiven(places) else centres).distinct
     if (candidates.length <= k) candidates
@@ -47,21 +49,52 @@ final private[accel] class KMeansInitialisation(
     }
   }
 
-  /** What RDD.takeSample takes of the rows: it never looks at them. */
-  private def sample(count: Int): Array[Place] =
-    data.facts
-      .flatMap(part => Iterator.tabulate(part.rows)((part.index, _)))
-      .takeSample(withReplacement = false, count, drawn)
+  /** What RDD.takeSample would take of the rows, in its order: it never looks at them, so that no job is needed. */
+  private def sample(count: Int): Array[Place] = {
+    val random = new Random(drawn)
+    val wanted = math.min(count.toLong, facts.rows).toInt
+    if (wanted == facts.rows) shuffled(everywhere.toArray, random)
+    else {
+      val fraction = SamplingUtils.computeFractionForSampleSize(wanted, facts.rows, withReplacement = false)
+      var taken = bernoulli(fraction, random.nextInt())
+      while (taken.length < wanted) taken = bernoulli(fraction, random.nextInt())
+      shuffled(taken, random).take(wanted)
+    }
+  }
 
-  private def choose(step: Int, centres: Broadcast[Array[Double]]): Array[Place] = {
+  private def everywhere: Iterator[Place] = facts.rowsByPartition.toSeq.sorted.iterator.flatMap { case (index, rows) =>
+    (0 until rows).iterator.map((index, _))
+  }
+
+  /** As RDD.sample: each partition, empty ones too, has a sampler with a seed of its own. */
+  private def bernoulli(fraction: Double, seed: Int): Array[Place] = {
+    val seeds = new Random(seed.toLong)
+    val sampler = new BernoulliSampler[Place](fraction)
+    (0 until data.facts.getNumPartitions).toArray.flatMap { index =>
+      val own = sampler.clone
+      own.setSeed(seeds.nextLong())
+      own.sample((0 until facts.rowsByPartition.getOrElse(index, 0)).iterator.map((index, _)))
+    }
+  }
+
+  private def shuffled(places: Array[Place], random: Random): Array[Place] = {
+    Utils.randomizeInPlace(places, random)
+    places
+  }
+
+  /** Rows with their places, each taken with a probability proportional to its cost. */
+  private def choose(step: Int, centres: Array[Double]): Array[(Place, Vector)] = {
     val (drawn, k) = (this.drawn, this.k) // not this object
-    val sums = data.partitions.map(part => part.index -> part.run(costs(_, centres.value).sum)).collect()
+    val sums = data.partitions.map(part => part.index -> part.run(costs(_, centres).sum)).collect()
     val total = sums.sortBy(_._1).map(_._2).sum
     data.partitions
       .flatMap { part =>
-        val cost = part.run(costs(_, centres.value))
         val random = new XORShiftRandom(drawn ^ (step << 16) ^ part.index)
-        cost.indices.iterator.filter(row => random.nextDouble() < 2.0 * cost(row) * k / total).map((part.index, _))
+        part.run { packed =>
+          val cost = costs(packed, centres)
+          val chosen = cost.indices.filter(row => random.nextDouble() < 2.0 * cost(row) * k / total)
+          chosen.map(row => ((part.index, row), Vectors.dense(packed.row(row)): Vector))
+        }
       }
       .collect()
   }
@@ -69,14 +102,12 @@ final private[accel] class KMeansInitialisation(
   /** The rows at these places, as they are packed. */
   private def packed(places: Array[Place]): Array[Vector] = {
     val wanted = places.groupMap(_._1)(_._2)
-    val rows = data.partitions
-      .filter(part => wanted.contains(part.index))
-      .flatMap { part =>
+    val fetch = (parts: Iterator[LivePartition]) =>
+      parts.flatMap { part =>
         val chosen = wanted(part.index)
-        part.run(packed => chosen.map(row => ((part.index, row), Vectors.dense(packed.row(row)))))
-      }
-      .collect()
-      .toMap
+        part.run(packed => chosen.map(row => ((part.index, row), Vectors.dense(packed.row(row)): Vector)))
+      }.toArray
+    val rows = data.context.runJob(data.partitions, fetch, wanted.keys.toSeq).flatten.toMap
     places.map(rows)
   }
 

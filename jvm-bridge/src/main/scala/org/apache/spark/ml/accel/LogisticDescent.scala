@@ -5,9 +5,9 @@ import scala.collection.mutable.ArrayBuffer
 import breeze.linalg.{DenseVector => BreezeVector}
 import breeze.optimize.{CachedDiffFunction, DiffFunction, FirstOrderMinimizer}
 import org.apache.spark.SparkException
-import org.apache.spark.ml.optim.loss.{L2Regularization, RDDLossFunction}
+import org.apache.spark.ml.optim.loss.L2Regularization
 
-/** Minimises the loss over packed rows with one of Breeze's optimisers, through stock Spark's own loss function. */
+/** Minimises the loss over packed rows with one of Breeze's optimisers. */
 final private[accel] class LogisticDescent(
     data: PackedDataset,
     space: LogisticSpace,
@@ -20,13 +20,8 @@ final private[accel] class LogisticDescent(
     * the solution's intercept. Throws SparkException if the optimiser gives up at once.
     */
   def minimize(optimizer: Optimizer, initial: Array[Double]): (Array[Double], Array[Double]) = {
-    val (solution, history) = data.sharing(space) { shared =>
-      val loss = new RDDLossFunction[LivePartition, LogisticAggregator](
-        data.partitions,
-        LogisticAggregator(shared),
-        regularization,
-        aggregationDepth
-      )
+    val loss = new LogisticLoss(data, space, regularization, aggregationDepth)
+    try {
       val states = optimizer.iterations(new CachedDiffFunction(loss), new BreezeVector(moved(initial, 1)))
       val history = new ArrayBuffer[Double]
       var last = Option.empty[Array[Double]]
@@ -34,9 +29,9 @@ final private[accel] class LogisticDescent(
         history += state.adjustedValue
         last = Some(state.x.toArray)
       }
-      (last.getOrElse(throw new SparkException(s"${optimizer.getClass.getName} failed.")), history.toArray)
-    }
-    (moved(solution, -1), history)
+      val solution = last.getOrElse(throw new SparkException(s"${optimizer.getClass.getName} failed."))
+      (moved(solution, -1), history.toArray)
+    } finally loss.close()
   }
 
   /** Intercepts for centred features from those for features as they are (`sign` 1), or back (-1). */

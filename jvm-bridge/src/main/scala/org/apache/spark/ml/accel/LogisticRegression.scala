@@ -3,6 +3,7 @@ package org.apache.spark.ml.accel
 import org.apache.spark.ml.classification.{LogisticRegression => StockLogisticRegression, LogisticRegressionModel}
 import org.apache.spark.ml.linalg.{DenseMatrix, SparseMatrix, Vectors}
 import org.apache.spark.ml.optim.loss.L2Regularization
+import org.apache.spark.ml.param.ParamMap
 import org.apache.spark.ml.util.{Identifiable, Instrumentation, MetadataUtils, MLWriter}
 import org.apache.spark.sql.Dataset
 
@@ -14,6 +15,8 @@ class LogisticRegression(override val uid: String) extends StockLogisticRegressi
 
   override protected[spark] def train(dataset: Dataset[_]): LogisticRegressionModel =
     Accelerated.fit(this, dataset, super.train(dataset))(trainOnDevice(dataset, _))
+
+  override def copy(extra: ParamMap): LogisticRegression = defaultCopy(extra)
 
   /** Saves what stock Spark loads. */
   override def write: MLWriter = copyValues(new StockLogisticRegression(uid)).write

@@ -2,6 +2,7 @@ package org.apache.spark.ml.accel
 
 import org.apache.spark.ml.classification.{NaiveBayes => StockNaiveBayes, NaiveBayesModel}
 import org.apache.spark.ml.linalg.{DenseMatrix, Matrices, Matrix, Vectors}
+import org.apache.spark.ml.param.ParamMap
 import org.apache.spark.ml.util.{Identifiable, MLWriter}
 import org.apache.spark.sql.Dataset
 
@@ -15,6 +16,8 @@ class NaiveBayes(override val uid: String) extends StockNaiveBayes(uid) with Tak
 
   override protected def train(dataset: Dataset[_]): NaiveBayesModel =
     Accelerated.fit(this, dataset, super.train(dataset))(trainOnDevice(dataset, _))
+
+  override def copy(extra: ParamMap): NaiveBayes = defaultCopy(extra)
 
   /** Saves what stock Spark loads. */
   override def write: MLWriter = copyValues(new StockNaiveBayes(uid)).write

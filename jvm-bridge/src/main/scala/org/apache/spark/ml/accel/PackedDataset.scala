@@ -1,9 +1,8 @@
 package org.apache.spark.ml.accel
 
 import scala.annotation.tailrec
-import scala.reflect.ClassTag
 
-import org.apache.spark.{Partition, TaskContext}
+import org.apache.spark.{Partition, SparkContext, TaskContext}
 import org.apache.spark.broadcast.Broadcast
 import org.apache.spark.rdd.{RDD, ZippedPartitionsBaseRDD, ZippedPartitionsPartition}
 import org.apache.spark.sql.catalyst.InternalRow
@@ -20,12 +19,10 @@ final private[accel] class PackedDataset private (
   /** The partitions with rows, each to be worked on by a task where it is packed. */
   val partitions: RDD[LivePartition] = new LivePartitions(facts, input, packer)
 
-  /** Does `work` with `value` at hand on all nodes. */
-  def sharing[V: ClassTag, T](value: V)(work: Broadcast[V] => T): T = {
-    val shared = facts.sparkContext.broadcast(value)
-    try work(shared)
-    finally shared.destroy()
-  }
+  def context: SparkContext = facts.sparkContext
+
+  /** Whether values are float64, and as they were given. */
+  def float64: Boolean = packer.packing.float64
 
   override def close(): Unit = {
     facts.unpersist(blocking = false)
@@ -88,7 +85,7 @@ private[accel] object LivePartition {
   /** Packs partitions and keeps them in the process that packs them. */
   final class Packer(
       rows: Rows,
-      packing: Packing,
+      val packing: Packing,
       fit: FitContext,
       val scope: Broadcast[FitScope],
       val times: FitTimes
