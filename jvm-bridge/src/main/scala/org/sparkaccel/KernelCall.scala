@@ -56,17 +56,6 @@ final class KernelCall(model: String) {
     this
   }
 
-  /** Has an output written to a region; others travel with the answer, all of them if none is named. */
-  def outputRegion(name: String, region: Region, offset: Long, size: Long): this.type = {
-    request.addOutputsBuilder().setName(name).putAllParameters(place(region, offset, size))
-    this
-  }
-
-  def output(name: String): this.type = {
-    request.addOutputsBuilder().setName(name)
-    this
-  }
-
   /** The FP64 outputs by name. Throws [[RegionLost]], [[KernelFailed]]. */
   def send(client: DaemonClient): Map[String, DoubleBuffer] = {
     val answer = attempt(client, request.build(), 1)

@@ -93,7 +93,7 @@ final private[accel] class KMeansInitialisation(
         part.run { packed =>
           val cost = costs(packed, centres)
           val chosen = cost.indices.filter(row => random.nextDouble() < 2.0 * cost(row) * k / total)
-          chosen.map(row => ((part.index, row), Vectors.dense(packed.row(row)): Vector))
+          vectors(packed, part.index, chosen)
         }
       }
       .collect()
@@ -104,8 +104,7 @@ final private[accel] class KMeansInitialisation(
     val wanted = places.groupMap(_._1)(_._2)
     val fetch = (parts: Iterator[LivePartition]) =>
       parts.flatMap { part =>
-        val chosen = wanted(part.index)
-        part.run(packed => chosen.map(row => ((part.index, row), Vectors.dense(packed.row(row)): Vector)))
+        part.run(vectors(_, part.index, wanted(part.index)))
       }.toArray
     val rows = data.context.runJob(data.partitions, fetch, wanted.keys.toSeq).flatten.toMap
     places.map(rows)
@@ -132,6 +131,10 @@ final private[accel] class KMeansInitialisation(
 private object KMeansInitialisation {
   private type Place = (Int, Int) // partition, row in it
   private val LocalIterations = 30 // as stock Spark
+
+  /** Rows of a partition as they are packed, with their places. */
+  private def vectors(packed: PackedPartition, index: Int, rows: Iterable[Int]): Iterable[(Place, Vector)] =
+    rows.map(row => ((index, row), Vectors.dense(packed.row(row))))
 
   /** Each row's squared distance to the nearest of the centres, computed once for as many centres. */
   private def costs(packed: PackedPartition, centres: Array[Double]): Array[Double] =
