@@ -23,7 +23,7 @@ final private[accel] class ClassSums(data: PackedDataset, facts: DataFacts, squa
   private val sums: FixedPointSums = {
     val (present, all, wanted) = (labels, facts.labels.size, squares)
     val (steps, from) = (scales, origin)
-    data.partitions.map(_.run(ClassSums.partition(_, present, all, wanted, steps, from))).treeReduce(_.merge(_))
+    data.sum()(ClassSums.partition(_, present, all, wanted, steps, from))
   }
 
   def weight(index: Int): Double = weights(index)

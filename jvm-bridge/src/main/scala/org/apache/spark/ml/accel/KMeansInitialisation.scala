@@ -70,7 +70,7 @@ final private[accel] class KMeansInitialisation(
   private def bernoulli(fraction: Double, seed: Int): Array[Place] = {
     val seeds = new Random(seed.toLong)
     val sampler = new BernoulliSampler[Place](fraction)
-    (0 until data.facts.getNumPartitions).toArray.flatMap { index =>
+    (0 until data.partitions).toArray.flatMap { index =>
       val own = sampler.clone
       own.setSeed(seeds.nextLong())
       own.sample((0 until facts.rowsByPartition.getOrElse(index, 0)).iterator.map((index, _)))
@@ -85,29 +85,20 @@ final private[accel] class KMeansInitialisation(
   /** Rows with their places, each taken with a probability proportional to its cost. */
   private def choose(step: Int, centres: Array[Double]): Array[(Place, Vector)] = {
     val (drawn, k) = (this.drawn, this.k) // not this object
-    val sums = data.partitions.map(part => part.index -> part.run(costs(_, centres).sum)).collect()
-    val total = sums.sortBy(_._1).map(_._2).sum
-    data.partitions
-      .flatMap { part =>
-        val random = new XORShiftRandom(drawn ^ (step << 16) ^ part.index)
-        part.run { packed =>
-          val cost = costs(packed, centres)
-          val chosen = cost.indices.filter(row => random.nextDouble() < 2.0 * cost(row) * k / total)
-          vectors(packed, part.index, chosen)
-        }
-      }
-      .collect()
+    val total = data.collect()((_, packed) => costs(packed, centres).sum).toSeq.sortBy(_._1).map(_._2).sum
+    val chosen = data.collect() { (index, packed) =>
+      val random = new XORShiftRandom(drawn ^ (step << 16) ^ index)
+      val cost = costs(packed, centres)
+      vectors(packed, index, cost.indices.filter(row => random.nextDouble() < 2.0 * cost(row) * k / total))
+    }
+    chosen.toArray.sortBy(_._1).flatMap(_._2)
   }
 
   /** The rows at these places, as they are packed. */
   private def packed(places: Array[Place]): Array[Vector] = {
     val wanted = places.groupMap(_._1)(_._2)
-    val fetch = (parts: Iterator[LivePartition]) =>
-      parts.flatMap { part =>
-        part.run(vectors(_, part.index, wanted(part.index)))
-      }.toArray
-    val rows = data.context.runJob(data.partitions, fetch, wanted.keys.toSeq).flatten.toMap
-    places.map(rows)
+    val rows = data.collect(wanted.keys)((index, packed) => vectors(packed, index, wanted(index)))
+    places.map(rows.values.flatten.toMap)
   }
 
   /** The rows at these places, as they were given. */

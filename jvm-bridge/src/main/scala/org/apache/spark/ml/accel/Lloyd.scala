@@ -36,7 +36,7 @@ final private[accel] class Lloyd(data: PackedDataset, facts: DataFacts) {
       FixedPoint.scale(weight * facts.reach.map(reach => 4 * reach * reach).sum)
     )
     val flat = centres.flatMap(_.toArray)
-    val sums = data.partitions.map(_.run(Lloyd.partition(_, flat, scales, withWeights))).treeReduce(_.merge(_))
+    val sums = data.sum()(Lloyd.partition(_, flat, scales, withWeights))
     new LloydStep(centres.length, scales, sums)
   }
 }

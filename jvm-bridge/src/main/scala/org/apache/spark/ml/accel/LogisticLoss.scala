@@ -49,9 +49,7 @@ private object LogisticLoss {
       lossScale: Double,
       depth: Int
   ): FixedPointSums =
-    data.partitions
-      .map(part => part.run(packed => partition(packed, space.value, coefficients, lossScale)))
-      .treeReduce(_.merge(_), depth)
+    data.sum(depth)(partition(_, space.value, coefficients, lossScale))
 
   private def partition(
       packed: PackedPartition,

@@ -1,36 +1,85 @@
 package org.apache.spark.ml.accel
 
 import scala.annotation.tailrec
+import scala.reflect.ClassTag
 
-import org.apache.spark.{Partition, SparkContext, TaskContext}
+import org.apache.spark.{SparkContext, SparkEnv, TaskContext}
 import org.apache.spark.broadcast.Broadcast
-import org.apache.spark.rdd.{RDD, ZippedPartitionsBaseRDD, ZippedPartitionsPartition}
+import org.apache.spark.rdd.RDD
+import org.apache.spark.scheduler.ExecutorCacheTaskLocation
 import org.apache.spark.sql.catalyst.InternalRow
-import org.apache.spark.storage.StorageLevel
+import org.apache.spark.util.ThreadUtils
 import org.sparkaccel.RegionLost
 
-/** The rows of a fit, packed on the nodes where they are computed. Its partitions are kept there until `close`. */
+/** The rows of a fit, packed on the nodes where they are computed and kept there until `close`.
+  *
+  * Work on them is one small task a process, which knows nothing of how the rows are computed: a job whose tasks carry
+  * the whole lineage takes several times as long as the work of an iteration. Partitions that a task does not find, since
+  * their daemon or executor is gone, are packed again by a job of their own.
+  */
 final private[accel] class PackedDataset private (
-    val facts: RDD[PartitionFacts],
-    input: RDD[InternalRow],
-    packer: LivePartition.Packer
+    packing: RDD[PackingResult],
+    packer: PackedDataset.Packer,
+    packed: Seq[PackingResult]
 ) extends AutoCloseable {
 
-  /** The partitions with rows, each to be worked on by a task where it is packed. */
-  val partitions: RDD[LivePartition] = new LivePartitions(facts, input, packer)
+  /** Where each partition with rows is packed. */
+  @volatile private var places: Map[Int, String] =
+    packed.collect { case PackingResult(place, Some(facts)) if facts.rows > 0 => facts.index -> place }.toMap
 
-  def context: SparkContext = facts.sparkContext
+  def context: SparkContext = packing.sparkContext
 
   /** Whether values are float64, and as they were given. */
   def float64: Boolean = packer.packing.float64
 
-  override def close(): Unit = {
-    facts.unpersist(blocking = false)
-    packer.scope.destroy()
+  /** How many partitions the data has, with those that have no rows. */
+  def partitions: Int = packing.getNumPartitions
+
+  /** Sums of all partitions, by a tree as deep as `depth`. */
+  def sum(depth: Int = 2)(work: PackedPartition => FixedPointSums): FixedPointSums =
+    reduce(places.keys.toSeq, depth)((_, packed) => work(packed))(_.merge(_))
+
+  /** What `work` makes of each of the partitions `indices`, all that have rows if not said, by index. */
+  def collect[T](indices: Iterable[Int] = places.keys)(work: (Int, PackedPartition) => T): Map[Int, T] =
+    reduce(indices.toSeq, 2)((index, packed) => Map(index -> work(index, packed)))(_ ++ _)
+
+  private def reduce[T: ClassTag](indices: Seq[Int], depth: Int)(
+      work: (Int, PackedPartition) => T
+  )(merge: (T, T) => T): T = {
+    @tailrec
+    def round(left: Seq[Int], soFar: Option[T], number: Int): T = {
+      val outcome =
+        PackedDataset.run(context, groups(left), new PackedWork(packer.scope, packer.times, work, merge), depth)
+      val done = (soFar ++ outcome.done).reduceOption(merge)
+      if (outcome.missing.isEmpty) done.get
+      else if (number == PackedDataset.Rounds)
+        throw new RegionLost(s"partitions ${outcome.missing.mkString(", ")} were packed $number times and are gone")
+      else {
+        packAgain(outcome.missing)
+        round(outcome.missing, done, number + 1)
+      }
+    }
+    round(indices, None, 1)
   }
+
+  /** Partitions by the process that has them, and where that is. */
+  private def groups(indices: Seq[Int]): Seq[(Seq[Int], Seq[String])] =
+    indices.groupBy(places(_)).toSeq.map { case (place, group) => (group.sorted, Seq(place)) }
+
+  private def packAgain(indices: Seq[Int]): Unit = {
+    val results = context.runJob(packing, (results: Iterator[PackingResult]) => results.next(), indices)
+    places ++= indices.zip(results.map(_.place))
+  }
+
+  override def close(): Unit = packer.scope.destroy()
 }
 
+/** Where a partition has been packed, and its facts; none if the daemon went meanwhile. */
+final private[accel] case class PackingResult(place: String, facts: Option[PartitionFacts])
+
 private[accel] object PackedDataset {
+  private val Rounds = 5 // of packing what is missing
+  private val MostMergedByDriver = 5 // for so few a tree has no other stage, either
 
   /** Packs `input`; one job. The facts come with it, since they decide whether the packed rows are of use. */
   def pack(
@@ -40,91 +89,97 @@ private[accel] object PackedDataset {
       fit: FitContext,
       times: FitTimes
   ): (PackedDataset, DataFacts) = {
-    val packer = new LivePartition.Packer(rows, packing, fit, input.sparkContext.broadcast(new FitScope), times)
-    val facts = input
-      .mapPartitionsWithIndex((index, rows) => Iterator(packer.pack(index, rows)), preservesPartitioning = true)
-      .persist(StorageLevel.MEMORY_ONLY)
-    val dataset = new PackedDataset(facts, input, packer)
-    try (dataset, new DataFacts(facts.collect().toSeq))
-    catch {
+    val packer = new Packer(rows, packing, fit, input.sparkContext.broadcast(new FitScope), times)
+    val packingRDD = input.mapPartitionsWithIndex((index, rows) => Iterator(packer.pack(index, rows)))
+
+    def facts(attempt: Int): Seq[PackingResult] = {
+      val results = packingRDD.collect().toSeq
+      val lost = results.count(_.facts.isEmpty)
+      if (lost == 0) results
+      else if (attempt < Rounds) facts(attempt + 1)
+      else throw new RegionLost(s"the daemon went while $lost partitions were packed, $attempt times")
+    }
+    try {
+      val results = facts(1)
+      (new PackedDataset(packingRDD, packer, results), new DataFacts(results.flatMap(_.facts)))
+    } catch {
       case error: Throwable =>
-        dataset.close()
+        packer.scope.destroy()
         throw error
     }
   }
-}
-
-/** A packed partition in a task: packed again from its rows, which stay unread otherwise, if it is not there any more. */
-final private[accel] class LivePartition(
-    val facts: PartitionFacts,
-    rows: () => Iterator[InternalRow],
-    packer: LivePartition.Packer
-) {
-  def index: Int = facts.index
-
-  /** Does `work` on the packed partition, again if its daemon goes meanwhile. */
-  def run[T](work: PackedPartition => T): T = attempt(work, 1)
-
-  @tailrec
-  private def attempt[T](work: PackedPartition => T, number: Int): T = {
-    val result =
-      try {
-        val packed = packer.find(index).getOrElse(packer.packAgain(index, rows()))
-        Right(FitTimes.timed(packer.times.requests)(work(packed)))
-      } catch { case lost: RegionLost if number < LivePartition.Attempts => Left(lost) }
-    result match {
-      case Right(value) => value
-      case Left(_)      => attempt(work, number + 1)
-    }
-  }
-}
-
-private[accel] object LivePartition {
-  private val Attempts = 5
 
   /** Packs partitions and keeps them in the process that packs them. */
-  final class Packer(
+  final private class Packer(
       rows: Rows,
       val packing: Packing,
       fit: FitContext,
       val scope: Broadcast[FitScope],
       val times: FitTimes
   ) extends Serializable {
-    def find(index: Int): Option[PackedPartition] = scope.value.find(index)
-
-    def pack(index: Int, input: Iterator[InternalRow]): PartitionFacts = {
-      val (facts, packed) = FitTimes.timed(times.packing) {
-        new PartitionPacker(rows, packing, () => fit.newRegion()).pack(index, input)
-      }
-      packed.foreach(scope.value.keep(index, _))
-      facts
+    def pack(index: Int, input: Iterator[InternalRow]): PackingResult = {
+      val facts =
+        try {
+          val (facts, packed) = FitTimes.timed(times.packing) {
+            new PartitionPacker(rows, packing, () => fit.newRegion()).pack(index, input)
+          }
+          packed.foreach(scope.value.keep(index, _))
+          Some(facts)
+        } catch { case _: RegionLost => None }
+      val here = SparkEnv.get.blockManager.blockManagerId
+      PackingResult(ExecutorCacheTaskLocation(here.host, here.executorId).toString, facts)
     }
+  }
 
-    def packAgain(index: Int, input: Iterator[InternalRow]): PackedPartition = {
-      pack(index, input)
-      find(index).getOrElse(throw new RegionLost(s"partition $index was packed again and is gone"))
+  /** Has a task for each of the groups do `work`; their outcomes are merged in the driver or, if they are many, by a tree.
+    */
+  private def run[T: ClassTag](
+      context: SparkContext,
+      groups: Seq[(Seq[Int], Seq[String])],
+      work: PackedWork[T],
+      depth: Int
+  ): Outcome[T] = {
+    val rdd = context.makeRDD(groups)
+    if (groups.size > MostMergedByDriver) rdd.map(work.on).treeReduce(work.merged, depth)
+    else {
+      val outcomes = new Array[Outcome[T]](groups.size)
+      context.runJob(rdd, work, groups.indices, (i: Int, outcome: Outcome[T]) => outcomes(i) = outcome)
+      outcomes.reduce(work.merged)
     }
   }
 }
 
-/** Facts zipped with the rows they were made of, which are not computed unless they are asked for. */
-final private class LivePartitions(
-    var facts: RDD[PartitionFacts],
-    var input: RDD[InternalRow],
-    packer: LivePartition.Packer
-) extends ZippedPartitionsBaseRDD[LivePartition](facts.sparkContext, Seq(facts, input), preservesPartitioning = true) {
+/** What a task made of its partitions, and which of them are not packed there. */
+final private[accel] case class Outcome[T](done: Option[T], missing: Seq[Int])
 
-  override def compute(split: Partition, context: TaskContext): Iterator[LivePartition] = {
-    val parts = split.asInstanceOf[ZippedPartitionsPartition].partitions
-    val (factsPart, inputPart) = (parts(0), parts(1))
-    facts.iterator(factsPart, context).filter(_.rows > 0).map { one =>
-      new LivePartition(one, () => input.iterator(inputPart, context), packer)
+/** What a task does with a group of partitions in its process. A class and no closure: Spark searches the byte code of
+  * closures for what they use, which takes longer than the task.
+  */
+final private[accel] class PackedWork[T](
+    scope: Broadcast[FitScope],
+    times: FitTimes,
+    work: (Int, PackedPartition) => T,
+    merge: (T, T) => T
+) extends ((TaskContext, Iterator[Seq[Int]]) => Outcome[T])
+    with Serializable {
+
+  override def apply(context: TaskContext, groups: Iterator[Seq[Int]]): Outcome[T] = groups.map(on).reduce(merged)
+
+  def on(indices: Seq[Int]): Outcome[T] = {
+    val results = FitTimes.timed(times.requests) {
+      ThreadUtils.parmap(indices, "accel-requests", math.min(PackedWork.InFlight, indices.size)) { index =>
+        try scope.value.find(index).map(packed => work(index, packed)).toRight(index)
+        catch { case _: RegionLost => Left(index) }
+      }
     }
+    val (missing, done) = results.partitionMap(identity)
+    Outcome(done.reduceOption(merge), missing)
   }
 
-  override def clearDependencies(): Unit = {
-    super.clearDependencies()
-    facts = null
-    input = null
-  }
+  def merged(one: Outcome[T], other: Outcome[T]): Outcome[T] =
+    Outcome((one.done ++ other.done).reduceOption(merge), one.missing ++ other.missing)
+}
+
+private object PackedWork {
+  private val InFlight = 4 // requests at once, so that the device need not wait for the JVM
 }
