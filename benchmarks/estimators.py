@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/estimators.py [--work NAME …] [--growth] [--json FILE]
 
-Each figure is the second of two `fit`s from a cached DataFrame of vectors to the model, device and stock in one Spark
-session, local[2]; scikit-learn fits the same float32 array. `--growth` fits once, twice and four times the rows.
+Each figure is the second of two `fit`s from a cached DataFrame of vectors to the model, device and stock in turn in one
+Spark session, local[2]; scikit-learn fits the same float32 array. `--growth` fits once, twice and four times the rows.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import grpc
 import training_sets
 from pyspark.ml.classification import LogisticRegression, NaiveBayes
 from pyspark.ml.clustering import KMeans
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from rich.console import Console
 from rich.table import Table
 from tritonclient.grpc import service_pb2 as pb
@@ -53,7 +54,8 @@ class Work:
 
 @dataclass(frozen=True)
 class Result:
-    """Seconds. `where`, summed over tasks: packing, waiting for answers; of that the daemon: queue, input, kernel."""
+    """Seconds of a fit, and `where` they went: packing by two tasks at once; waiting for the daemon but for its reading
+    of inputs and its kernels, which come next; reduction of the partial sums; driver is the rest, with Spark's jobs."""
 
     work: str
     rows: int
@@ -84,18 +86,17 @@ class Daemon:
         self._channel = grpc.insecure_channel(f"unix:{socket}")
 
     def seconds(self) -> dict[str, float]:
-        """Time in the queue, in reading inputs and in kernels, summed over all models; requests."""
+        """Time in which inputs were read and kernels ran, over all models, and how many requests there were."""
         try:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
             answer = stub.ModelStatistics(pb.ModelStatisticsRequest(), timeout=5)
         except grpc.RpcError:  # not started yet
             return {}
-        found = [model.inference_stats for model in answer.model_stats]
+        batches = [batch for model in answer.model_stats for batch in model.batch_stats]
         return {
-            "queue": sum(one.queue.ns for one in found) / 1e9,
-            "input": sum(one.compute_input.ns for one in found) / 1e9,
-            "kernel": sum(one.compute_infer.ns for one in found) / 1e9,
-            "requests": float(sum(one.success.count for one in found)),
+            "input": sum(one.compute_input.ns for one in batches) / 1e9,
+            "kernel": sum(one.compute_infer.ns for one in batches) / 1e9,
+            "requests": float(sum(model.inference_stats.success.count for model in answer.model_stats)),
         }
 
 
@@ -127,9 +128,9 @@ def main() -> None:
         arguments.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-_TASKS = {"packing": "packing", "answers": "requests"}
-_PARTS = ("packing", "answers", "queue", "input", "kernel")
-_COLUMNS = ("work", "rows", "device", "stock", "x", "wanted", "scikit-learn", *_PARTS, "requests", "driver")
+_TASKS = {"packing": "packing", "asking": "requests", "reduction": "reduction"}
+_PARTS = ("packing", "waiting", "input", "kernel", "reduction", "driver")
+_COLUMNS = ("work", "rows", "device", "stock", "x", "wanted", "scikit-learn", *_PARTS, "requests")
 
 
 def _session(socket: Path) -> SparkSession:
@@ -151,49 +152,62 @@ def _measure(spark: SparkSession, work: Work, folder: Path, scale: int, peers: b
     path = work.data(folder, scale)
     data = training_sets.read(spark, path).cache()
     rows = data.count()
-    device, where = _device(spark, work, data, Daemon(spark.conf.get("spark.accel.daemon.socket")))
-    stock = _second(lambda: work.estimator(**work.params).fit(data)) if peers else None
+    ours = partial(OURS[work.estimator](**work.params).fit, data)
+    stocks = partial(work.estimator(**work.params).fit, data)
+    counts = partial(_counts, spark, work, Daemon(spark.conf.get("spark.accel.daemon.socket")))
+    for _ in range(2):
+        spark._jvm.System.gc()  # what the one has left is not to be collected while the other runs
+        before = counts()
+        device = _seconds_of(ours)
+        after = counts()
+        spark._jvm.System.gc()
+        stock = _seconds_of(stocks) if peers else None
     data.unpersist(blocking=True)
-    scikit = _second(work.peer(path)) if peers and work.peer is not None else None
+    scikit = None
+    if peers and work.peer is not None:
+        fit = work.peer(path)
+        _, scikit = _seconds_of(fit), _seconds_of(fit)
+    where = _parts(device, {key: value - before.get(key, 0.0) for key, value in after.items()})
     return Result(work.name, rows, device, stock, scikit, work.target, where)
 
 
-def _device(spark: SparkSession, work: Work, data: DataFrame, daemon: Daemon) -> tuple[float, dict[str, float]]:
+def _counts(spark: SparkSession, work: Work, daemon: Daemon) -> dict[str, float]:
+    """What the estimator's tasks and the daemon have spent so far."""
     counters = spark._jvm.org.apache.spark.ml.accel.FitCounters
-    name = work.estimator.__name__
-
-    def counts() -> dict[str, float]:
-        nanos = dict(counters.snapshot())
-        tasks = {part: nanos.get(f"nanos.{name}.{key}", 0) / 1e9 for part, key in _TASKS.items()}
-        return tasks | daemon.seconds()
-
-    estimator = OURS[work.estimator]
-    estimator(**work.params).fit(data)
-    before, start = counts(), time.perf_counter()
-    estimator(**work.params).fit(data)
-    wall = time.perf_counter() - start
-    spent = {key: value - before.get(key, 0.0) for key, value in counts().items()}
-    spent["driver"] = wall - (spent["packing"] + spent["answers"]) / CORES
-    return wall, spent
+    nanos = dict(counters.snapshot())
+    tasks = {part: nanos.get(f"nanos.{work.estimator.__name__}.{key}", 0) / 1e9 for part, key in _TASKS.items()}
+    return tasks | daemon.seconds()
 
 
-def _second(fit: Callable[[], object]) -> float:
-    fit()
+def _parts(wall: float, spent: dict[str, float]) -> dict[str, float]:
+    packing, reduction = spent["packing"] / CORES, spent["reduction"]
+    return {
+        "packing": packing,
+        "waiting": spent["asking"] - spent["input"] - spent["kernel"],
+        "input": spent["input"],
+        "kernel": spent["kernel"],
+        "reduction": reduction,
+        "driver": wall - packing - spent["asking"] - reduction,
+        "requests": spent["requests"],
+    }
+
+
+def _seconds_of(fit: Callable[[], object]) -> float:
     start = time.perf_counter()
     fit()
     return time.perf_counter() - start
 
 
 def _print(results: list[Result]) -> None:
-    table = Table(title="seconds for a fit; below: where the device's went, summed over two tasks at once")
+    table = Table(title="seconds for a fit, and where the device's went")
     for column in _COLUMNS:
         table.add_column(column, justify="left" if column == "work" else "right")
     for one in results:
         ratio = "" if one.stock is None else f"{one.stock / one.device:.1f}"
-        where = [one.where.get(key, 0.0) for key in _PARTS]
+        where = [one.where[key] for key in _PARTS]
         figures = [f"{one.device:.2f}", _seconds(one.stock), ratio, f"{one.target:g}", _seconds(one.scikit_learn)]
-        requests, driver = f"{one.where.get('requests', 0):.0f}", f"{one.where['driver']:.2f}"
-        table.add_row(one.work, f"{one.rows:,}", *figures, *(f"{value:.2f}" for value in where), requests, driver)
+        requests = f"{one.where['requests']:.0f}"
+        table.add_row(one.work, f"{one.rows:,}", *figures, *(f"{value:.2f}" for value in where), requests)
     Console(width=200).print(table)
 
 

@@ -23,7 +23,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 def blobs(folder: Path, scale: int) -> Path:
-    """500,000 x 100: eight clusters, and a label that a linear function of the features makes likely."""
+    """500,000 x 100: 64 clusters that overlap, and a label that a linear function of the features makes likely."""
     return _dense(folder / f"blobs-{scale}.parquet", 500_000 * scale, 100, _blobs)
 
 
@@ -90,10 +90,10 @@ def scikit_gaussian(path: Path) -> Callable[[], object]:
 
 def _blobs(rng: np.random.Generator, rows: int, features: int) -> tuple[Float32, npt.NDArray[np.int64]]:
     fixed = np.random.default_rng(0)
-    centres, normal = fixed.standard_normal((8, features)), fixed.standard_normal(features)
+    centres, normal = fixed.standard_normal((64, features)), fixed.standard_normal(features)
     x = rng.standard_normal((rows, features))
     label = rng.random(rows) < 1 / (1 + np.exp(-2 * (x @ normal) / np.sqrt(features)))
-    return (x + centres[rng.integers(0, 8, rows)]).astype(np.float32), label.astype(np.int64)
+    return (x + centres[rng.integers(0, 64, rows)]).astype(np.float32), label.astype(np.int64)
 
 
 def _letters(rng: np.random.Generator, rows: int, features: int) -> tuple[Float32, npt.NDArray[np.int64]]:

@@ -1,10 +1,12 @@
 """A request as a worker sees it: inputs that can be read where they lie, and places where outputs are wanted.
 
-The frames that this decodes are described in `batch_messages.py`. A region's file is never mapped: it is read and
-written by calls, after a look at its size, so that a file that was cut short is an error of one request.
+The frames that this decodes are described in `batch_messages.py`. A region's file is read and
+written by calls, so that a file that was cut short is an error of one request; what an estimator reads again and again
+is mapped, after a look at the file's size.
 """
 
 import math
+import mmap
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +35,24 @@ class Place:
             if not got:
                 raise self._cut(f"input '{name}'")
             done += got
+
+    def check(self, name: str) -> None:
+        """Raises RequestError if the file is too short for input `name`."""
+        if os.fstat(self.descriptor).st_size < self.offset + self.size:
+            raise self._cut(f"input '{name}'")
+
+    def mapped(self, spare: int) -> memoryview | None:
+        """The bytes where they lie and `spare` more, which have no meaning; None if the file ends before.
+
+        Who cuts the file short while they are read ends this process: call `check` at least once a request.
+        """
+        if os.fstat(self.descriptor).st_size < self.offset + self.size + spare:
+            return None
+        ahead = self.offset % mmap.ALLOCATIONGRANULARITY
+        length = ahead + self.size + spare
+        return memoryview(
+            mmap.mmap(self.descriptor, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=self.offset - ahead)
+        )[ahead:]
 
     def write(self, data: Buffer, name: str) -> None:
         """Writes the bytes of output `name`; raises RequestError if there are too many or the file is too short."""

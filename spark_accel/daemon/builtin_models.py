@@ -15,6 +15,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInput, ModelOut
 from spark_accel.daemon.model_folder import ModelFolder
 
 BACKEND = "estimator"
+TOGETHER = 4  # requests that a worker gets at once, if they wait
 _FP64 = "_fp64"
 
 # Tensors as `name: datatype`, `?` behind what is optional. `values` are added to them, of the model's precision.

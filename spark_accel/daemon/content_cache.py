@@ -82,8 +82,9 @@ class ContentCache(Generic[Data]):
         self._kept.clear()
 
     def _made(self, rows: Rows) -> _Kept[Data]:
-        if rows.nbytes <= self._budget:
-            for room in (rows.nbytes, self._budget):  # a second time with the whole budget free
+        wanted = self._engine.wanted_bytes(rows)
+        if wanted <= self._budget:
+            for room in (wanted, self._budget):  # a second time with the whole budget free
                 self._make_room(room)
                 with suppress(DeviceMemoryError):
                     data = self._engine.load(rows, resident=True)

@@ -49,6 +49,11 @@ class RegionColumn:
         """See Column; raises RequestError if the region's file has become too short."""
         self._place.read_into(out.view(np.uint8).data, self._name, start * self._dtype.itemsize)
 
+    def in_place(self, spare: int) -> npt.NDArray[Any] | None:
+        """See Column."""
+        found = self._place.mapped(spare * self._dtype.itemsize)
+        return None if found is None else np.frombuffer(found, self._dtype)
+
 
 def partition(request: BatchRequest) -> Rows:
     """The partition of a request; raises RequestError for its parameters, rows.DataError for columns that don't fit."""
@@ -128,6 +133,7 @@ def invalid(message: str) -> RequestError:
 
 def _column(tensor: Input) -> Column:
     if isinstance(tensor.source, Place):
+        tensor.source.check(tensor.name)
         return RegionColumn(tensor.name, _DTYPES[tensor.datatype], tensor.source)
     return ArrayColumn(_array(tensor))
 

@@ -24,6 +24,12 @@ def buffer(queue: cl.CommandQueue, purpose: str, nbytes: int) -> cl.Buffer:
     return cl.Buffer(queue.context, cl.mem_flags.READ_WRITE | host, max(nbytes, 1))
 
 
+def in_place(queue: cl.CommandQueue, values: npt.NDArray[Any]) -> cl.Buffer:
+    """An array in the host's memory as a buffer of a device that computes there."""
+    flags = cl.mem_flags.READ_ONLY | cl.mem_flags.USE_HOST_PTR
+    return cl.Buffer(queue.context, flags, hostbuf=values)
+
+
 def constant(queue: cl.CommandQueue, values: npt.NDArray[Any]) -> cl.Buffer:
     """An array in device memory."""
     flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR

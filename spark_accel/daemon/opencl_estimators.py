@@ -17,7 +17,7 @@ from spark_accel.daemon.opencl_kmeans import KMeans
 from spark_accel.daemon.opencl_logistic import Logistic
 from spark_accel.daemon.opencl_naive_bayes import NaiveBayes
 from spark_accel.daemon.opencl_program import Program, Programs
-from spark_accel.daemon.opencl_rows import DeviceRows
+from spark_accel.daemon.opencl_rows import DeviceRows, values_in_place
 from spark_accel.daemon.opencl_sums import Sums
 from spark_accel.estimators.rows import Rows
 from spark_accel.estimators.sums import ClassSums, Float64, LloydSums, LogisticSums
@@ -44,11 +44,16 @@ class OpenCLEngine:
         """See Engine."""
         rows.check_sizes()
         if resident:
-            self._require(rows.nbytes)
+            self._require(self.wanted_bytes(rows))
         with self._memory_named():
             data = DeviceRows(self._queue, rows, resident, self._kept)
         self._loaded.add(data)
         return data
+
+    def wanted_bytes(self, rows: Rows) -> int:
+        """See Engine."""
+        lying = values_in_place(self._queue, rows)
+        return rows.nbytes - (0 if lying is None else len(rows.values) * rows.values.dtype.itemsize)
 
     def resident_bytes(self, data: DeviceRows) -> int:
         """See Engine."""

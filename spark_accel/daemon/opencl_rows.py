@@ -2,18 +2,21 @@
 
 A slice is how many rows a kernel sums on its own (`slice_rows`); it depends on the partition's shape alone, so that
 sums don't depend on the device, nor on whether the rows stay there. A chunk is what lies in device memory at once: of
-resident rows all chunks do, each as large as the device allows; others go through one chunk's memory, call by call.
+resident rows all chunks do, each as large as the device allows; others go through one chunk's memory, call by call. A
+device that computes in the host's memory takes resident values from where they lie, if they can be had there; other
+columns are always copied, since kernels rely on what they hold.
 """
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from spark_accel.daemon.opencl_buffers import Kept, buffer, mapped
+from spark_accel.daemon.opencl_buffers import Kept, buffer, in_place, mapped
 from spark_accel.estimators.rows import Column, DataError, Rows, check_range, check_row_pointers, read, stride
 
 _SLICE = (512, 4096)  # rows of a slice, least and most, where the next two don't want fewer
@@ -21,6 +24,7 @@ _SLICES = 32  # as many at least, for partitions that have the rows
 _SLICE_BYTES = 32 * 2**20  # of a dense slice, at most
 _STREAMED_BYTES = 64 * 2**20  # of a chunk of rows that don't stay
 _SPARE_ROWS = 15  # behind a chunk's last row: kernels read whole tiles
+_ALIGNMENT = 64  # bytes: of a vector
 _LARGEST = 2**31 - 1  # rows of a chunk: kernels count them in int
 _DTYPES = {"indices": np.int32, "row_pointers": np.int64, "labels": np.int32, "weights": np.float64}
 
@@ -52,13 +56,22 @@ class Span:
 
 
 class Chunk:
-    """Device memory for a span's columns, got from `allocate(purpose, bytes)`; `span` is what it holds."""
+    """Device memory for a span's columns, got from `allocate(purpose, bytes)`; `span` is what it holds.
 
-    def __init__(self, rows: Rows, most_rows: int, most_values: int, allocate: Callable[[str, int], cl.Buffer]) -> None:
+    `lying` are the values where they are not to be copied.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        most_rows: int,
+        most_values: int,
+        allocate: Callable[[str, int], cl.Buffer],
+        lying: cl.Buffer | None = None,
+    ) -> None:
         self._rows = rows
-        real = rows.values.dtype.itemsize
-        spare = 0 if rows.sparse else _SPARE_ROWS * stride(rows.features)
-        self.values = allocate("values", (most_values + spare) * real)
+        self._copies = lying is None
+        self.values = lying or allocate("values", (most_values + _spare(rows)) * rows.values.dtype.itemsize)
         self.indices = allocate("indices", most_values * 4) if rows.sparse else None
         self.pointers = allocate("row pointers", (most_rows + 1) * 8) if rows.sparse else None
         self.labels = allocate("labels", most_rows * 4) if rows.labels is not None else None
@@ -69,7 +82,8 @@ class Chunk:
     @property
     def nbytes(self) -> int:
         """How much device memory it takes."""
-        buffers = (self.values, self.indices, self.pointers, self.labels, self.weights)
+        values = self.values if self._copies else None
+        buffers = (values, self.indices, self.pointers, self.labels, self.weights)
         return sum(one.size for one in buffers if one is not None)
 
     def fill(self, queue: cl.CommandQueue, span: Span, pointers: npt.NDArray[np.int64] | None) -> None:
@@ -78,8 +92,9 @@ class Chunk:
         Raises DataError. What is checked is what the kernels read: nobody else can write to this memory.
         """
         rows, count, elements = self._rows, span.rows, span.last - span.first
-        with mapped(queue, self.values, rows.values.dtype, elements) as values:
-            rows.values.read_into(values, span.first)
+        if self._copies:
+            with mapped(queue, self.values, rows.values.dtype, elements) as values:
+                rows.values.read_into(values, span.first)
         if rows.indices is not None and self.indices is not None:
             with mapped(queue, self.indices, np.int32, elements) as indices:
                 rows.indices.read_into(indices, span.first)
@@ -113,8 +128,10 @@ class DeviceRows:
         self._resident: list[Chunk] = []
         if resident:
             pointers = self._pointers()
+            values = values_in_place(queue, rows)
             for span in self._spans(pointers, queue.device.max_mem_alloc_size):
-                chunk = Chunk(rows, span.rows, span.last - span.first, functools.partial(buffer, queue))
+                lying = None if values is None else in_place(queue, values[span.first : span.last + _spare(rows)])
+                chunk = Chunk(rows, span.rows, span.last - span.first, functools.partial(buffer, queue), lying)
                 chunk.fill(queue, span, pointers)
                 self._resident.append(chunk)
 
@@ -148,8 +165,7 @@ class DeviceRows:
         rows, width = self.rows, stride(self.rows.features)
         starts = np.append(np.arange(0, rows.rows, self.slice), rows.rows)
         firsts = starts * width if pointers is None else pointers[starts]
-        spare = 0 if rows.sparse else _SPARE_ROWS * width
-        most_values = most_bytes // rows.values.dtype.itemsize - spare
+        most_values = most_bytes // rows.values.dtype.itemsize - _spare(rows)
         most_rows = min(most_bytes // 8 - 1, _LARGEST)
         spans = []
         at = 0
@@ -162,6 +178,18 @@ class DeviceRows:
             spans.append(Span(int(starts[at]), int(starts[stop]), int(firsts[at]), int(firsts[stop])))
             at = stop
         return spans
+
+
+def values_in_place(queue: cl.CommandQueue, rows: Rows) -> npt.NDArray[Any] | None:
+    """The values, with what kernels may read behind them, if the device can take them from where they lie."""
+    if not queue.device.type & cl.device_type.CPU:
+        return None
+    values = rows.values.in_place(_spare(rows))
+    return None if values is None or values.ctypes.data % _ALIGNMENT else values
+
+
+def _spare(rows: Rows) -> int:
+    return 0 if rows.sparse else _SPARE_ROWS * stride(rows.features)
 
 
 def check_labels(chunk: Chunk, classes: int) -> None:

@@ -1,7 +1,8 @@
 """The queue of one model: priorities, queue policies and the forming of batches, as Triton's ModelConfig defines them.
 
 A pure data structure: time (nanoseconds of a monotonic clock) comes in as an argument, nothing waits here; that is
-`scheduler.py`'s. Without `dynamic_batching` each request is a batch of its own, in order, without limits.
+`scheduler.py`'s. Without `dynamic_batching` each request is a batch of its own, in order, without limits; but of a
+built-in model up to `together` requests that wait are handed over at once, so that its device does not wait for them.
 """
 
 from collections import deque
@@ -48,12 +49,13 @@ class _Level(Generic[T]):
 class ModelQueue(Generic[T]):
     """The queued requests of one model."""
 
-    def __init__(self, config: model_config_pb2.ModelConfig) -> None:
+    def __init__(self, config: model_config_pb2.ModelConfig, together: int = 1) -> None:
         self._dynamic = config.HasField("dynamic_batching")
         batching = config.dynamic_batching
         self._delay = batching.max_queue_delay_microseconds * _NS
         self._preferred = sorted(size for size in batching.preferred_batch_size if 0 < size <= config.max_batch_size)
-        self._most = self._preferred[-1] if self._preferred else max(1, config.max_batch_size)
+        self._most = self._preferred[-1] if self._preferred else max(together, config.max_batch_size)
+        self._merges = self._dynamic or together > 1
         self._default_level = batching.default_priority_level
         policies = batching.priority_queue_policy
         self._levels: list[_Level[T]] = [
@@ -149,7 +151,7 @@ class ModelQueue(Generic[T]):
         for item in self._items():
             if pending and item.shape != pending[0].shape:
                 continue
-            if pending and (not self._dynamic or rows + item.request.batch > self._most):
+            if pending and (not self._merges or rows + item.request.batch > self._most):
                 return pending, preferred, True
             pending.append(item)
             rows += item.request.batch

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from google.protobuf.json_format import MessageToDict
 from grpc import StatusCode
 
-from spark_accel.daemon import batch_messages
+from spark_accel.daemon import batch_messages, builtin_models
 from spark_accel.daemon.link import Header
 from spark_accel.daemon.model_config import LoadedModel
 from spark_accel.daemon.queueing import ModelQueue
@@ -91,7 +91,8 @@ class Scheduler:
 
     async def load(self, model: LoadedModel) -> None:
         """Loads a model, in the place of the same version if that is loaded; raises ModelLoadError."""
-        serving = _Serving(next(self._keys), model, ModelQueue(model.config))
+        together = builtin_models.TOGETHER if model.config.backend == builtin_models.BACKEND else 1
+        serving = _Serving(next(self._keys), model, ModelQueue(model.config, together))
         config = MessageToDict(model.config, preserving_proto_field_name=True)
         description = {"name": model.name, "folder": str(model.folder), "config": config}
         await self._supervisor.load(serving.key, description)

@@ -30,6 +30,10 @@ class ReferenceEngine:
         rows.check_sizes()
         return ReferenceData(_copy(rows) if resident else rows, resident)
 
+    def wanted_bytes(self, rows: Rows) -> int:
+        """See Engine."""
+        return rows.nbytes
+
     def resident_bytes(self, data: "ReferenceData") -> int:
         """See Engine."""
         return data.rows.nbytes if data.resident else 0

@@ -31,6 +31,12 @@ class Column(Protocol):
     def read_into(self, out: npt.NDArray[Any], start: int = 0) -> None:
         """Fills `out` (1-dimensional, contiguous, of `dtype`) with the elements from `start` on."""
 
+    def in_place(self, spare: int) -> npt.NDArray[Any] | None:
+        """All elements where they lie, with `spare` more behind them that have no meaning; None where that can't be.
+
+        Others may write to that memory while it is used.
+        """
+
 
 class ArrayColumn:
     """A column that lies in a numpy array."""
@@ -49,6 +55,10 @@ class ArrayColumn:
     def read_into(self, out: npt.NDArray[Any], start: int = 0) -> None:
         """See Column."""
         out[:] = self._values[start : start + len(out)]
+
+    def in_place(self, spare: int) -> npt.NDArray[Any] | None:
+        """See Column: behind an array there is nothing."""
+        return None if spare else self._values
 
 
 @dataclass(frozen=True)

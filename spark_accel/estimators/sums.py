@@ -54,6 +54,9 @@ class Engine(Protocol[Data]):
         Raises rows.DataError, and network.DeviceMemoryError where they don't fit.
         """
 
+    def wanted_bytes(self, rows: Rows) -> int:
+        """How much of the device's memory resident `rows` would take."""
+
     def resident_bytes(self, data: Data) -> int:
         """How much of the device's memory the data holds."""
 

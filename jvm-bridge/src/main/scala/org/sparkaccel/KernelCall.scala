@@ -57,7 +57,7 @@ final class KernelCall(model: String) {
   }
 
   /** The FP64 outputs by name. Throws [[RegionLost]], [[KernelFailed]]. */
-  def send(client: DaemonClient): Map[String, DoubleBuffer] = {
+  def send(client: DaemonClient): KernelCall.Answer = {
     val answer = attempt(client, request.build(), 1)
     answer.getOutputsList.asScala
       .zip(answer.getRawOutputContentsList.asScala)
@@ -97,6 +97,10 @@ final class KernelCall(model: String) {
 }
 
 object KernelCall {
+
+  /** FP64 outputs by name. */
+  type Answer = Map[String, DoubleBuffer]
+
   private val Attempts = 12
   private val LongestPauseMillis = 2000L
 

@@ -1,5 +1,7 @@
 package org.apache.spark.ml.accel
 
+import org.sparkaccel.KernelCall
+
 /** By class and feature, sums of weight x distance from `origin` and, for `squares`, of weight x its square: one request
   * a partition, added in fixed point.
   *
@@ -23,7 +25,7 @@ final private[accel] class ClassSums(data: PackedDataset, facts: DataFacts, squa
   private val sums: FixedPointSums = {
     val (present, all, wanted) = (labels, facts.labels.size, squares)
     val (steps, from) = (scales, origin)
-    data.sum()(ClassSums.partition(_, present, all, wanted, steps, from))
+    data.sum()(ClassSums.ask(_, all, wanted))(ClassSums.sums(_, _, present, wanted, steps, from))
   }
 
   def weight(index: Int): Double = weights(index)
@@ -37,18 +39,18 @@ final private[accel] class ClassSums(data: PackedDataset, facts: DataFacts, squa
 }
 
 private object ClassSums {
-  private def partition(
+  private def ask(packed: PackedPartition, classes: Int, squares: Boolean): KernelCall.Answer =
+    packed.call("naive_bayes_sums")(_.parameter("classes", classes.toLong).parameter("squares", squares))
+
+  private def sums(
       packed: PackedPartition,
+      answer: KernelCall.Answer,
       labels: Array[Int],
-      classes: Int,
       squares: Boolean,
       scales: Array[Double],
       origin: Array[Double]
   ): FixedPointSums = {
     val features = packed.features
-    val answer = packed.call("naive_bayes_sums") {
-      _.parameter("classes", classes.toLong).parameter("squares", squares)
-    }
     val (weights, sums) = (answer("weight_sums"), answer("sums"))
     val fixed = new FixedPointSums(scales.length)
     for (index <- labels.indices) {

@@ -34,6 +34,7 @@ final private[accel] class DenseEncoder(val moments: Moments, packing: Packing, 
   private val region = newRegion()
   private val writer = new ColumnWriter(region)
   private val stride = Packing.stride(features)
+  private val width = if (packing.float64) 8 else 4
   private val deviation = new Array[Double](features)
   private val doubles = new Array[Double](stride)
   private val floats = new Array[Float](stride)
@@ -57,6 +58,7 @@ final private[accel] class DenseEncoder(val moments: Moments, packing: Packing, 
   override def finish(others: ColumnWriter => Seq[PackedColumn]): Seq[PackedColumn] = {
     val values = PackedColumn("values", datatype(packing.float64), null, 0, writer.position, rows * stride)
     val columns = values +: others(writer)
+    writer.zeros(math.max(0, values.bytes + Packing.SpareRows * stride * width - writer.position))
     val registered = writer.finish()
     columns.map(_.copy(region = registered))
   }

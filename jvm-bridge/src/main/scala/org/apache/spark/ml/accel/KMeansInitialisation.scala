@@ -73,7 +73,7 @@ final private[accel] class KMeansInitialisation(
     (0 until data.partitions).toArray.flatMap { index =>
       val own = sampler.clone
       own.setSeed(seeds.nextLong())
-      own.sample((0 until facts.rowsByPartition.getOrElse(index, 0)).iterator.map((index, _)))
+      chosen(facts.rowsByPartition.getOrElse(index, 0))(_ => own.sample() > 0).map((index, _))
     }
   }
 
@@ -85,13 +85,14 @@ final private[accel] class KMeansInitialisation(
   /** Rows with their places, each taken with a probability proportional to its cost. */
   private def choose(step: Int, centres: Array[Double]): Array[(Place, Vector)] = {
     val (drawn, k) = (this.drawn, this.k) // not this object
-    val total = data.collect()((_, packed) => costs(packed, centres).sum).toSeq.sortBy(_._1).map(_._2).sum
-    val chosen = data.collect() { (index, packed) =>
+    val total = data.collect()((_, packed) => added(costs(packed, centres))).toSeq.sortBy(_._1).map(_._2).sum
+    val found = data.collect() { (index, packed) =>
       val random = new XORShiftRandom(drawn ^ (step << 16) ^ index)
       val cost = costs(packed, centres)
-      vectors(packed, index, cost.indices.filter(row => random.nextDouble() < 2.0 * cost(row) * k / total))
+      val rows = chosen(cost.length)(row => random.nextDouble() < 2.0 * cost(row) * k / total)
+      vectors(packed, index, rows)
     }
-    chosen.toArray.sortBy(_._1).flatMap(_._2)
+    found.toArray.sortBy(_._1).flatMap(_._2)
   }
 
   /** The rows at these places, as they are packed. */
@@ -104,6 +105,7 @@ final private[accel] class KMeansInitialisation(
   /** The rows at these places, as they were given. */
   private def asGiven(places: Array[Place]): Array[Vector] = original.fold(packed(places)) { case (input, rows) =>
     val wanted = places.groupMap(_._1)(_._2).map { case (index, chosen) => index -> chosen.toSet }
+    data.letGo()
     val found = input
       .mapPartitionsWithIndex { (index, all) =>
         wanted.get(index).iterator.flatMap { chosen =>
@@ -122,6 +124,24 @@ final private[accel] class KMeansInitialisation(
 private object KMeansInitialisation {
   private type Place = (Int, Int) // partition, row in it
   private val LocalIterations = 30 // as stock Spark
+
+  /** The numbers below `rows` that `take` takes, asked one after the other. */
+  private def chosen(rows: Int)(take: Int => Boolean): Array[Int] = {
+    val taken = Array.newBuilder[Int]
+    var row = 0
+    while (row < rows) {
+      if (take(row)) taken += row
+      row += 1
+    }
+    taken.result()
+  }
+
+  /** Their sum: without the objects that `sum` makes of each of them. */
+  private def added(values: Array[Double]): Double = {
+    var (sum, i) = (0.0, 0)
+    while (i < values.length) { sum += values(i); i += 1 }
+    sum
+  }
 
   /** Rows of a partition as they are packed, with their places. */
   private def vectors(packed: PackedPartition, index: Int, rows: Iterable[Int]): Iterable[(Place, Vector)] =

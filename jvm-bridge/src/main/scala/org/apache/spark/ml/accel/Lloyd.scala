@@ -1,6 +1,7 @@
 package org.apache.spark.ml.accel
 
 import org.apache.spark.ml.linalg.{Vector, Vectors}
+import org.sparkaccel.KernelCall
 
 /** Where sums of a Lloyd step are measured from, and their steps in fixed point: of feature j's sums `features(j)`. */
 final private[accel] case class LloydScales(
@@ -36,24 +37,21 @@ final private[accel] class Lloyd(data: PackedDataset, facts: DataFacts) {
       FixedPoint.scale(weight * facts.reach.map(reach => 4 * reach * reach).sum)
     )
     val flat = centres.flatMap(_.toArray)
-    val sums = data.sum()(Lloyd.partition(_, flat, scales, withWeights))
+    val sums = data.sum()(Lloyd.ask(_, flat, withWeights))(Lloyd.sums(_, _, scales))
     new LloydStep(centres.length, scales, sums)
   }
 }
 
 private object Lloyd {
 
+  private def ask(packed: PackedPartition, centres: Array[Double], withWeights: Boolean): KernelCall.Answer =
+    packed.call("kmeans_lloyd", withWeights)(_.doubles("centres", packed.shifted(centres)))
+
   /** Sums of clusters by feature, then their weights, then the cost. */
-  private def partition(
-      packed: PackedPartition,
-      centres: Array[Double],
-      scales: LloydScales,
-      withWeights: Boolean
-  ): FixedPointSums = {
+  private def sums(packed: PackedPartition, answer: KernelCall.Answer, scales: LloydScales): FixedPointSums = {
     val features = packed.features
-    val k = centres.length / features
-    val answer = packed.call("kmeans_lloyd", withWeights)(_.doubles("centres", packed.shifted(centres)))
     val (sums, weights) = (answer("sums"), answer("weight_sums"))
+    val k = weights.remaining
     val fixed = new FixedPointSums(k * features + k + 1)
     for (cluster <- 0 until k) {
       val weight = weights.get(cluster)

@@ -49,15 +49,11 @@ private object LogisticLoss {
       lossScale: Double,
       depth: Int
   ): FixedPointSums =
-    data.sum(depth)(partition(_, space.value, coefficients, lossScale))
+    data.sum(depth)(new LogisticRequest(space.value, _).send(coefficients)) { (packed, answer) =>
+      partition(new LogisticRequest(space.value, packed).sums(answer), space.value, lossScale)
+    }
 
-  private def partition(
-      packed: PackedPartition,
-      space: LogisticSpace,
-      coefficients: Array[Double],
-      lossScale: Double
-  ): FixedPointSums = {
-    val found = new LogisticRequest(space, packed).send(coefficients)
+  private def partition(found: LogisticRequest#Sums, space: LogisticSpace, lossScale: Double): FixedPointSums = {
     val scales = space.gradientScales
     val sums = new FixedPointSums(space.dimension + 1)
     var i = 0

@@ -1,5 +1,7 @@
 package org.apache.spark.ml.accel
 
+import org.sparkaccel.KernelCall
+
 /** One partition's part of loss and gradient. The kernel knows nothing of the optimiser's space: it gets coefficients
   * for the rows as they are packed, and its gradient is brought back.
   */
@@ -8,8 +10,9 @@ final private[accel] class LogisticRequest(space: LogisticSpace, packed: PackedP
 
   final class Sums(val loss: Double, val gradient: Array[Double])
 
-  def send(coefficients: Array[Double]): Sums = {
-    val offset = Array.tabulate(features)(j => packed.shift(j) - space.origin(j))
+  private def offset(j: Int): Double = packed.shift(j) - space.origin(j)
+
+  def send(coefficients: Array[Double]): KernelCall.Answer = {
     val own = new Array[Double](sets * features) // row-major
     val intercepts = new Array[Double](sets)
     for (set <- 0 until sets) {
@@ -24,7 +27,10 @@ final private[accel] class LogisticRequest(space: LogisticSpace, packed: PackedP
       intercepts(set) = sum
     }
     val kernel = if (space.multinomial) "logistic_multinomial" else "logistic_binomial"
-    val answer = packed.call(kernel)(_.doubles("coefficients", own).doubles("intercepts", intercepts))
+    packed.call(kernel)(_.doubles("coefficients", own).doubles("intercepts", intercepts))
+  }
+
+  def sums(answer: KernelCall.Answer): Sums = {
     val (rows, multipliers) = (answer("gradient"), answer("multiplier_sums"))
     val gradient = new Array[Double](space.dimension)
     for (set <- 0 until sets) {

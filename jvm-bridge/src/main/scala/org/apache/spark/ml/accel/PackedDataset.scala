@@ -27,6 +27,8 @@ final private[accel] class PackedDataset private (
   @volatile private var places: Map[Int, String] =
     packed.collect { case PackingResult(place, Some(facts)) if facts.rows > 0 => facts.index -> place }.toMap
 
+  private var inDriver = Option.empty[DriverTask]
+
   def context: SparkContext = packing.sparkContext
 
   /** Whether values are float64, and as they were given. */
@@ -35,21 +37,29 @@ final private[accel] class PackedDataset private (
   /** How many partitions the data has, with those that have no rows. */
   def partitions: Int = packing.getNumPartitions
 
-  /** Sums of all partitions, by a tree as deep as `depth`. */
-  def sum(depth: Int = 2)(work: PackedPartition => FixedPointSums): FixedPointSums =
-    reduce(places.keys.toSeq, depth)((_, packed) => work(packed))(_.merge(_))
+  /** Sums over all partitions, by a tree as deep as `depth`, of what `ask` gets and `sums` makes of it. */
+  def sum[A](depth: Int = 2)(ask: PackedPartition => A)(sums: (PackedPartition, A) => FixedPointSums): FixedPointSums =
+    reduce(places.keys.toSeq, depth)((_, packed) => (packed, ask(packed)))(
+      (_, answer) => sums.tupled(answer),
+      (one: FixedPointSums, other: FixedPointSums) => one.merge(other)
+    )
 
-  /** What `work` makes of each of the partitions `indices`, all that have rows if not said, by index. */
-  def collect[T](indices: Iterable[Int] = places.keys)(work: (Int, PackedPartition) => T): Map[Int, T] =
-    reduce(indices.toSeq, 2)((index, packed) => Map(index -> work(index, packed)))(_ ++ _)
+  /** What `ask` gets from each of the partitions `indices`, all that have rows if not said, by index. */
+  def collect[A](indices: Iterable[Int] = places.keys)(ask: (Int, PackedPartition) => A): Map[Int, A] =
+    reduce(indices.toSeq, 2)(ask)(
+      (index, answer) => Map(index -> answer),
+      (one: Map[Int, A], other: Map[Int, A]) => one ++ other
+    )
 
-  private def reduce[T: ClassTag](indices: Seq[Int], depth: Int)(
-      work: (Int, PackedPartition) => T
-  )(merge: (T, T) => T): T = {
+  private def reduce[A, T: ClassTag](indices: Seq[Int], depth: Int)(
+      ask: (Int, PackedPartition) => A
+  )(part: (Int, A) => T, merge: (T, T) => T): T = {
     @tailrec
     def round(left: Seq[Int], soFar: Option[T], number: Int): T = {
+      val task = new PackedWork(packer.scope, packer.times, ask, part, merge)
       val outcome =
-        PackedDataset.run(context, groups(left), new PackedWork(packer.scope, packer.times, work, merge), depth)
+        if (context.isLocal) driverTask.run(task.on(left, _))
+        else PackedDataset.run(context, groups(left), task, depth)
       val done = (soFar ++ outcome.done).reduceOption(merge)
       if (outcome.missing.isEmpty) done.get
       else if (number == PackedDataset.Rounds)
@@ -67,11 +77,27 @@ final private[accel] class PackedDataset private (
     indices.groupBy(places(_)).toSeq.map { case (place, group) => (group.sorted, Seq(place)) }
 
   private def packAgain(indices: Seq[Int]): Unit = {
+    letGo()
     val results = context.runJob(packing, (results: Iterator[PackingResult]) => results.next(), indices)
     places ++= indices.zip(results.map(_.place))
   }
 
-  override def close(): Unit = packer.scope.destroy()
+  private def driverTask: DriverTask = inDriver.getOrElse {
+    val task = new DriverTask(context, packer.scope)
+    inDriver = Some(task)
+    task
+  }
+
+  /** Gives back the slot that work on the partitions may hold. To be called before any other job of the same fit. */
+  def letGo(): Unit = {
+    inDriver.foreach(_.close())
+    inDriver = None
+  }
+
+  override def close(): Unit = {
+    letGo()
+    packer.scope.destroy()
+  }
 }
 
 /** Where a partition has been packed, and its facts; none if the daemon went meanwhile. */
@@ -136,11 +162,11 @@ private[accel] object PackedDataset {
   private def run[T: ClassTag](
       context: SparkContext,
       groups: Seq[(Seq[Int], Seq[String])],
-      work: PackedWork[T],
+      work: PackedWork[_, T],
       depth: Int
   ): Outcome[T] = {
     val rdd = context.makeRDD(groups)
-    if (groups.size > MostMergedByDriver) rdd.map(work.on).treeReduce(work.merged, depth)
+    if (groups.size > MostMergedByDriver) rdd.map(work.on(_, work.scope.value)).treeReduce(work.merged, depth)
     else {
       val outcomes = new Array[Outcome[T]](groups.size)
       context.runJob(rdd, work, groups.indices, (i: Int, outcome: Outcome[T]) => outcomes(i) = outcome)
@@ -152,28 +178,32 @@ private[accel] object PackedDataset {
 /** What a task made of its partitions, and which of them are not packed there. */
 final private[accel] case class Outcome[T](done: Option[T], missing: Seq[Int])
 
-/** What a task does with a group of partitions in its process. A class and no closure: Spark searches the byte code of
-  * closures for what they use, which takes longer than the task.
+/** What a task does with a group of partitions in its process: it asks the daemon about all of them at once, makes
+  * something of each answer, and merges that. A class and no closure: Spark searches the byte code of closures for what
+  * they use, which takes longer than the task.
   */
-final private[accel] class PackedWork[T](
-    scope: Broadcast[FitScope],
+final private[accel] class PackedWork[A, T](
+    val scope: Broadcast[FitScope],
     times: FitTimes,
-    work: (Int, PackedPartition) => T,
+    ask: (Int, PackedPartition) => A,
+    part: (Int, A) => T,
     merge: (T, T) => T
 ) extends ((TaskContext, Iterator[Seq[Int]]) => Outcome[T])
     with Serializable {
 
-  override def apply(context: TaskContext, groups: Iterator[Seq[Int]]): Outcome[T] = groups.map(on).reduce(merged)
+  override def apply(context: TaskContext, groups: Iterator[Seq[Int]]): Outcome[T] =
+    groups.map(on(_, scope.value)).reduce(merged)
 
-  def on(indices: Seq[Int]): Outcome[T] = {
+  def on(indices: Seq[Int], scope: FitScope): Outcome[T] = {
     val results = FitTimes.timed(times.requests) {
       ThreadUtils.parmap(indices, "accel-requests", math.min(PackedWork.InFlight, indices.size)) { index =>
-        try scope.value.find(index).map(packed => work(index, packed)).toRight(index)
+        try scope.find(index).map(packed => index -> ask(index, packed)).toRight(index)
         catch { case _: RegionLost => Left(index) }
       }
     }
-    val (missing, done) = results.partitionMap(identity)
-    Outcome(done.reduceOption(merge), missing)
+    val (missing, answers) = results.partitionMap(identity)
+    val done = FitTimes.timed(times.reduction)(answers.map(part.tupled).reduceOption(merge))
+    Outcome(done, missing)
   }
 
   def merged(one: Outcome[T], other: Outcome[T]): Outcome[T] =

@@ -1,7 +1,5 @@
 package org.apache.spark.ml.accel
 
-import java.nio.DoubleBuffer
-
 import org.sparkaccel.{KernelCall, Region}
 
 /** One column of a packed partition: `elements` elements of `datatype`, `bytes` bytes at `offset` of a region. */
@@ -39,7 +37,7 @@ final private[accel] class PackedPartition(
   /** Has kernel `model` work on it. Throws [[org.sparkaccel.RegionLost]], [[org.sparkaccel.KernelFailed]]. */
   def call(model: String, withWeights: Boolean = true)(
       complete: KernelCall => KernelCall
-  ): Map[String, DoubleBuffer] = {
+  ): KernelCall.Answer = {
     val call = new KernelCall(if (float64) s"${model}_fp64" else model)
       .parameter("rows", rows.toLong)
       .parameter("features", features.toLong)

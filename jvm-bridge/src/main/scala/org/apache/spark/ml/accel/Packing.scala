@@ -40,6 +40,9 @@ private[accel] object Packing {
   /** Rows that are looked at before it is decided how the partition is packed. */
   val Sample = 256
 
+  /** Rows of anything that follow dense values in a region: so far behind the last row kernels read. */
+  val SpareRows = 15
+
   /** Labels below are counted in arrays. */
   val MostClasses: Int = 1 << 16
 
@@ -70,10 +73,11 @@ final private[accel] class ColumnWriter(writer: RegionWriter) {
   }
 
   /** Fills up to the next multiple of 64 bytes. */
-  def align(): Unit = {
-    val zeros = ((64 - position % 64) % 64).toInt
-    pieces(zeros, 1)((_, n) => (0 until n).foreach(i => buffer.put(buffer.position() + i, 0.toByte)))
-  }
+  def align(): Unit = zeros((64 - position % 64) % 64)
+
+  /** Appends so many bytes. */
+  def zeros(bytes: Long): Unit =
+    pieces(bytes.toInt, 1)((_, n) => (0 until n).foreach(i => buffer.put(buffer.position() + i, 0.toByte)))
 
   def finish(): Region = {
     flush()

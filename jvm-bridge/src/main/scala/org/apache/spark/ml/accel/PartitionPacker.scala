@@ -28,7 +28,8 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
         val encoder =
           if (sparse) new SparseEncoder(features, packing, newRegion)
           else new DenseEncoder(moments(sample.toSeq, features), packing, newRegion)
-        encode(index, encoder, sample.iterator ++ input.map(read))
+        val memory = new Array[Double](features) // of the row that is being encoded
+        encode(index, encoder, sample.iterator ++ input.map(read(_, memory)))
       }
     } catch { case left: LeftToSpark => (empty(index).copy(refused = Some(left)), None) }
 
@@ -76,8 +77,8 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
         throw error
     }
 
-  private def read(row: InternalRow): Row = {
-    val features = rows.features(row).getOrElse(refuse("rows without features"))
+  private def read(row: InternalRow, memory: Array[Double] = Array.empty): Row = {
+    val features = rows.features(row, memory).getOrElse(refuse("rows without features"))
     if (features.size == 0) refuse("vectors of length 0")
     val label = rows.label(row)
     if (!(label >= 0 && label < Packing.MostClasses && label == label.toInt))

@@ -4,8 +4,11 @@ import org.apache.spark.ml.linalg.VectorUDT
 import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.Dataset
 import org.apache.spark.sql.catalyst.InternalRow
+import org.apache.spark.sql.catalyst.expressions.UnsafeArrayData
+import org.apache.spark.sql.catalyst.util.ArrayData
 import org.apache.spark.sql.functions.col
 import org.apache.spark.sql.types.{ArrayType, DoubleType, FloatType}
+import org.apache.spark.unsafe.Platform
 
 /** A row's features, read from Spark's own format: dense (`indices` is null) or sparse. */
 final private[accel] class Features(val size: Int, val indices: Array[Int], val values: Array[Double]) {
@@ -19,18 +22,18 @@ final private[accel] class Rows(kind: Rows.Kind, labelled: Boolean, weighted: Bo
   /** Whether features are vectors, and not arrays. */
   def vectors: Boolean = kind == Rows.Vectors
 
-  /** The features; None for null. */
-  def features(row: InternalRow): Option[Features] =
+  /** The features; None for null. Their values are in `memory` if that has their length. */
+  def features(row: InternalRow, memory: Array[Double] = Array.empty): Option[Features] =
     if (row.isNullAt(0)) None
     else
       kind match {
         case Rows.Vectors =>
           val vector = row.getStruct(0, Rows.VectorFields)
-          val values = vector.getArray(3).toDoubleArray()
+          val values = Rows.doubles(vector.getArray(3), memory)
           if (vector.getByte(0) == Rows.DenseType) Some(new Features(values.length, null, values))
           else Some(new Features(vector.getInt(1), vector.getArray(2).toIntArray(), values))
         case Rows.Doubles =>
-          val values = row.getArray(0).toDoubleArray()
+          val values = Rows.doubles(row.getArray(0), memory)
           Some(new Features(values.length, null, values))
         case Rows.Floats =>
           val values = row.getArray(0).toFloatArray().map(_.toDouble)
@@ -51,6 +54,15 @@ private[accel] object Rows {
   case object Vectors extends Kind
   case object Doubles extends Kind
   case object Floats extends Kind
+
+  /** An array's elements, in `memory` if that has their number: new memory for each row takes longer than the rest. */
+  private def doubles(array: ArrayData, memory: Array[Double]): Array[Double] = array match {
+    case unsafe: UnsafeArrayData if unsafe.numElements == memory.length =>
+      val start = unsafe.getBaseOffset + UnsafeArrayData.calculateHeaderPortionInBytes(memory.length)
+      Platform.copyMemory(unsafe.getBaseObject, start, memory, Platform.DOUBLE_ARRAY_OFFSET, 8L * memory.length)
+      memory
+    case other => other.toDoubleArray()
+  }
 
   private val VectorFields = 4 // type, size, indices, values
   private val DenseType = 1

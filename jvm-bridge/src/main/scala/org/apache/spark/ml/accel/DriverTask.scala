@@ -1,0 +1,87 @@
+package org.apache.spark.ml.accel
+
+import java.util.concurrent.{ConcurrentHashMap, SynchronousQueue, TimeUnit}
+import java.util.concurrent.atomic.AtomicLong
+
+import scala.annotation.tailrec
+import scala.concurrent.{ExecutionContext, Promise}
+import scala.concurrent.duration.Duration
+import scala.util.Try
+
+import org.apache.spark.{SparkContext, TaskContext}
+import org.apache.spark.broadcast.Broadcast
+import org.apache.spark.util.ThreadUtils
+
+/** In local mode, where the driver's process has the packed rows: one task that works for the driver from iteration to
+  * iteration. A job an iteration would take as long as the iteration's work. It can be cancelled as any job.
+  *
+  * It occupies a slot until it is closed, so close it before other jobs of the same fit: they may need that slot.
+  */
+final private[accel] class DriverTask(context: SparkContext, scope: Broadcast[FitScope]) extends AutoCloseable {
+  import DriverTask._
+
+  private val id = numbers.incrementAndGet()
+  private val inbox = new SynchronousQueue[Piece]
+  @volatile private var failed = Option.empty[Throwable]
+  @volatile private var waiting = Option.empty[Promise[_]]
+  inboxes.put(id, inbox)
+
+  private val job = context.submitJob[Int, Unit, Unit](
+    context.makeRDD(Seq(0), 1),
+    new Service(id, scope),
+    Seq(0),
+    (_, _) => (),
+    ()
+  )
+  job.onComplete { result =>
+    inboxes.remove(id)
+    failed = Some(result.failed.getOrElse(new IllegalStateException("the task has ended")))
+    waiting.foreach(_.tryFailure(failed.get))
+  }(ExecutionContext.parasitic)
+
+  /** What `work` makes of the packed partitions, in the task. Throws what it throws, or why the task ended. */
+  def run[T](work: FitScope => T): T = {
+    val promise = Promise[T]()
+    waiting = Some(promise)
+    failed.foreach(promise.tryFailure)
+    hand(Piece(scope => promise.tryComplete(Try(work(scope)))), promise)
+    ThreadUtils.awaitResult(promise.future, Duration.Inf)
+  }
+
+  override def close(): Unit = {
+    val over = Promise[Unit]()
+    waiting = Some(over)
+    failed.foreach(over.tryFailure)
+    hand(Stop, over)
+  }
+
+  /** Gives the task something to do, unless it has ended. */
+  @tailrec
+  private def hand(piece: Piece, promise: Promise[_]): Unit =
+    if (!promise.isCompleted && !inbox.offer(piece, PollMillis, TimeUnit.MILLISECONDS)) hand(piece, promise)
+}
+
+private object DriverTask {
+  private val PollMillis = 50L
+  private val numbers = new AtomicLong
+  private val inboxes = new ConcurrentHashMap[Long, SynchronousQueue[Piece]]
+
+  final private case class Piece(work: FitScope => Any)
+  private val Stop = Piece(_ => ())
+
+  /** The task. It gets its work by the number of the [[DriverTask]], which is in the same process. */
+  final private class Service(id: Long, scope: Broadcast[FitScope]) extends (Iterator[Int] => Unit) with Serializable {
+
+    override def apply(nothing: Iterator[Int]): Unit = serve(TaskContext.get(), inboxes.get(id))
+
+    @tailrec
+    private def serve(context: TaskContext, inbox: SynchronousQueue[Piece]): Unit = {
+      context.killTaskIfInterrupted()
+      val piece = inbox.poll(PollMillis, TimeUnit.MILLISECONDS)
+      if (piece != Stop) {
+        if (piece != null) piece.work(scope.value)
+        serve(context, inbox)
+      }
+    }
+  }
+}
