@@ -76,7 +76,8 @@ def fit(spark: SparkSession, folder: str) -> None:
 
 def fit_with_parameters(spark: SparkSession, _: str) -> None:
     kmeans = KMeans(seed=1, maxIter=2)
-    models = [kmeans.fit(rows(spark), {kmeans.k: 2}), *kmeans.fit(rows(spark), [{kmeans.k: 2}, {kmeans.k: 3}])]
+    cosine = {kmeans.k: 2, kmeans.distanceMeasure: "cosine"}
+    models = [kmeans.fit(rows(spark).where("x > 0"), cosine), *kmeans.fit(rows(spark), [{kmeans.k: 2}, {kmeans.k: 3}])]
     models.append(kmeans.copy({kmeans.k: 3}).fit(rows(spark)))
     assert [len(model.clusterCenters()) for model in models] == [2, 2, 3, 3]
 

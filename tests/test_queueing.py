@@ -23,8 +23,8 @@ class Item:
     shape: object = 0
 
 
-def queue_of(config: str) -> ModelQueue[Item]:
-    return ModelQueue(text_format.Parse(config, model_config_pb2.ModelConfig()))
+def queue_of(config: str, together: int = 1) -> ModelQueue[Item]:
+    return ModelQueue(text_format.Parse(config, model_config_pb2.ModelConfig()), together)
 
 
 def item(batch: int = 1, *, priority: int = 0, timeout_us: int = 0, arrived: int = 0, shape: object = 0) -> Item:
@@ -160,3 +160,10 @@ def test_what_is_removed_does_not_run() -> None:
     assert queue.remove(lambda one: one is second) == [second]
     assert queue.batch(0) == [first, third]
     assert len(queue) == 0
+
+
+def test_requests_of_a_built_in_model_are_handed_over_at_once_up_to_a_number_and_never_wait_for_more() -> None:
+    queue = queue_of("", together=3)
+    a, b, other, c, d = pushed(queue, item(), item(), item(shape=1), item(), item())
+
+    assert batches(queue) == [[a, b, c], [other], [d]]

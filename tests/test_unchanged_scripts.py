@@ -29,7 +29,7 @@ PHASES = [
 def found(place: Place) -> dict[str, Any]:
     """What the script found out; the folder `saved` then holds what it saved with the plugin on."""
     python = python_without_package(place.folder / "python")
-    conf = plugin() | {"spark.master": "local[2]"}
+    conf = plugin() | {"spark.master": "local[1]"}  # one slot: what a fit holds of it must not keep others waiting
     return place.run(STOCK_SCRIPT, conf, PHASES, (python,), PYSPARK_PYTHON=python)
 
 

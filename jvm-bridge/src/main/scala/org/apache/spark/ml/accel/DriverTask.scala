@@ -4,13 +4,12 @@ import java.util.concurrent.{ConcurrentHashMap, SynchronousQueue, TimeUnit}
 import java.util.concurrent.atomic.AtomicLong
 
 import scala.annotation.tailrec
-import scala.concurrent.{ExecutionContext, Promise}
+import scala.concurrent.{Await, ExecutionContext, Promise}
 import scala.concurrent.duration.Duration
 import scala.util.Try
 
 import org.apache.spark.{SparkContext, TaskContext}
 import org.apache.spark.broadcast.Broadcast
-import org.apache.spark.util.ThreadUtils
 
 /** In local mode, where the driver's process has the packed rows: one task that works for the driver from iteration to
   * iteration. A job an iteration would take as long as the iteration's work. It can be cancelled as any job.
@@ -45,7 +44,7 @@ final private[accel] class DriverTask(context: SparkContext, scope: Broadcast[Fi
     waiting = Some(promise)
     failed.foreach(promise.tryFailure)
     hand(Piece(scope => promise.tryComplete(Try(work(scope)))), promise)
-    ThreadUtils.awaitResult(promise.future, Duration.Inf)
+    Await.ready(promise.future, Duration.Inf).value.get.get // as it was thrown, which Spark's own awaitResult wraps
   }
 
   override def close(): Unit = {

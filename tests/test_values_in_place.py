@@ -1,0 +1,85 @@
+"""Values in a region with room behind them: a device in the host's memory reads them there, and copies nothing."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from daemons import Daemon, region, running
+from estimator_calls import call, expected, packed, same
+from infer_requests import placed
+from kernel_cases import engine, tiers
+from partitions import Partition, partition
+from test_estimator_backend import worker_pid
+
+from spark_accel.daemon.batch_request import Place
+from spark_accel.daemon.estimator_request import RegionColumn
+from spark_accel.estimators.rows import Rows, stride
+
+ROOM = 15  # rows behind the last, see docs/estimator-kernels.md
+DATA = partition(np.random.default_rng(1), 3000, 20, weighted=False)
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with running(tmp_path_factory.mktemp("daemon")) as daemon:
+        daemon.load("kmeans_lloyd")
+        yield daemon
+
+
+def rows_in(path: Path, data: Partition, ahead: int, room_rows: int) -> Rows:
+    """The partition's values in a file, `ahead` bytes from its start and with room for so many rows at its end."""
+    values = data.columns["values"]
+    room = bytes(room_rows * stride(data.features) * values.itemsize)
+    path.write_bytes(bytes(ahead) + values.tobytes() + room)
+    place = Place(1, os.open(path, os.O_RDONLY), ahead, values.nbytes)
+    return Rows(data.rows, data.features, RegionColumn("values", values.dtype, place))
+
+
+@pytest.mark.parametrize(
+    ("ahead", "room_rows", "copied"), [(0, ROOM, False), (4160, ROOM, False), (0, ROOM - 1, True), (8, ROOM, True)]
+)
+@pytest.mark.parametrize("tier", tiers("kmeans"))
+def test_aligned_values_with_room_behind_them_take_no_memory(
+    tier: str, tmp_path: Path, ahead: int, room_rows: int, copied: bool
+) -> None:
+    rows = rows_in(tmp_path / "region", DATA, ahead, room_rows)
+    device = engine(tier)
+
+    data = device.load(rows, resident=True)
+
+    assert (device.resident_bytes(data) >= DATA.columns["values"].nbytes) == copied
+    assert (device.wanted_bytes(rows) > 0) == copied
+    assert (device.resident_bytes(data) > 0) == copied
+
+
+@pytest.mark.parametrize("tier", tiers("kmeans"))
+def test_the_bits_are_those_of_copied_values(tier: str, tmp_path: Path) -> None:
+    centres = np.random.default_rng(2).random((7, 20))
+    device = engine(tier)
+
+    found = device.lloyd(device.load(rows_in(tmp_path / "region", DATA, 0, ROOM), resident=True), centres)
+    copied = device.lloyd(device.load(DATA.as_rows(), resident=True), centres)
+
+    assert found.sums.tobytes() == copied.sums.tobytes()
+    assert found.cost == copied.cost
+
+
+def test_a_file_that_is_cut_short_after_it_was_used_is_the_request_s_fault(daemon: Daemon) -> None:
+    one = call("kmeans_lloyd", DATA, np.random.default_rng(3), content_version=1)
+    content, offsets = packed(one.columns)
+    content += bytes(ROOM * stride(DATA.features) * 4)
+    worker = worker_pid(daemon)
+    with region(daemon, "a", content) as file:
+        one = replace(one, places={name: placed("a", part.nbytes, offsets[name]) for name, part in one.columns.items()})
+        assert same(one.answer(daemon), expected(one, DATA))
+        os.truncate(file, 100)
+
+        code, text = daemon.infer_refused(one.message())
+
+        assert (code, "the shared memory of input 'values' was cut short" in text) == ("INVALID_ARGUMENT", True)
+        file.write_bytes(content)
+        assert same(one.answer(daemon), expected(one, DATA))
+    assert worker_pid(daemon) == worker
