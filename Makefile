@@ -7,7 +7,8 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.bench-installed
 
 # What is tested on other versions of Spark too: all that leans on Spark's own classes.
-TESTS_OF_SPARK := tests/test_jar_linkage.py $(wildcard tests/test_unchanged_scripts*.py) tests/test_ml.py
+TESTS_OF_SPARK := tests/test_jar_linkage.py $(wildcard tests/test_unchanged_scripts*.py) tests/test_ml.py \
+  $(wildcard tests/test_estimators_*.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-python test-spark lint format docs bench wheel clean
@@ -65,8 +66,9 @@ $(BENCH_INSTALLED): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	touch $@
 
-bench: setup $(BENCH_INSTALLED) ## images/s of this and of TensorFlow float32, interleaved
+bench: setup $(BENCH_INSTALLED) ## images/s beside TensorFlow's; fits of the estimators beside stock Spark's and scikit-learn's
 	$(BIN)/python benchmarks/images_per_second.py
+	$(BIN)/python benchmarks/estimators.py
 
 wheel: setup ## dist/*.whl with the jar and the kernels in it
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

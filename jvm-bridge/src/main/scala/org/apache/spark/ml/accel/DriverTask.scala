@@ -43,21 +43,18 @@ final private[accel] class DriverTask(context: SparkContext, scope: Broadcast[Fi
     val promise = Promise[T]()
     waiting = Some(promise)
     failed.foreach(promise.tryFailure)
-    hand(Piece(scope => promise.tryComplete(Try(work(scope)))), promise)
+    while (!promise.isCompleted && !hand(Piece(scope => promise.tryComplete(Try(work(scope)))))) {}
     Await.ready(promise.future, Duration.Inf).value.get.get // as it was thrown, which Spark's own awaitResult wraps
   }
 
+  /** Ends the task; one that still waits for a slot will end when it gets it. */
   override def close(): Unit = {
-    val over = Promise[Unit]()
-    waiting = Some(over)
-    failed.foreach(over.tryFailure)
-    hand(Stop, over)
+    inboxes.remove(id)
+    hand(Stop)
   }
 
-  /** Gives the task something to do, unless it has ended. */
-  @tailrec
-  private def hand(piece: Piece, promise: Promise[_]): Unit =
-    if (!promise.isCompleted && !inbox.offer(piece, PollMillis, TimeUnit.MILLISECONDS)) hand(piece, promise)
+  /** Gives the task something to do; false if it does not take it now. */
+  private def hand(piece: Piece): Boolean = inbox.offer(piece, PollMillis, TimeUnit.MILLISECONDS)
 }
 
 private object DriverTask {
@@ -71,15 +68,14 @@ private object DriverTask {
   /** The task. It gets its work by the number of the [[DriverTask]], which is in the same process. */
   final private class Service(id: Long, scope: Broadcast[FitScope]) extends (Iterator[Int] => Unit) with Serializable {
 
-    override def apply(nothing: Iterator[Int]): Unit = serve(TaskContext.get(), inboxes.get(id))
-
     @tailrec
-    private def serve(context: TaskContext, inbox: SynchronousQueue[Piece]): Unit = {
-      context.killTaskIfInterrupted()
-      val piece = inbox.poll(PollMillis, TimeUnit.MILLISECONDS)
-      if (piece != Stop) {
+    override def apply(nothing: Iterator[Int]): Unit = {
+      TaskContext.get().killTaskIfInterrupted()
+      val inbox = inboxes.get(id)
+      if (inbox != null) { // else it is closed
+        val piece = inbox.poll(PollMillis, TimeUnit.MILLISECONDS)
         if (piece != null) piece.work(scope.value)
-        serve(context, inbox)
+        apply(nothing)
       }
     }
   }
