@@ -78,9 +78,9 @@ final private[accel] class LloydStep(k: Int, scales: LloydScales, sums: FixedPoi
 
   /** The mean of a cluster that has weight. */
   def mean(cluster: Int): Vector = {
-    val weight = weightSums(cluster)
+    val factor = 1 / weightSums(cluster) // and no division, for stock Spark's last digit
     Vectors.dense(
-      Array.tabulate(features)(j => scales.origin(j) + sums(cluster * features + j, scales.features(j)) / weight)
+      Array.tabulate(features)(j => scales.origin(j) + factor * sums(cluster * features + j, scales.features(j)))
     )
   }
 }
