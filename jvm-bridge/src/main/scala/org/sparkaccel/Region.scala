@@ -7,9 +7,10 @@ import java.nio.file.{Files, Path, Paths, StandardOpenOption}
 import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.atomic.AtomicLong
 
+import scala.annotation.tailrec
 import scala.util.control.NonFatal
 
-import io.grpc.StatusRuntimeException
+import io.grpc.{Status, StatusRuntimeException}
 import org.slf4j.LoggerFactory
 
 import org.sparkaccel.inference.{SystemSharedMemoryRegisterRequest, SystemSharedMemoryUnregisterRequest}
@@ -87,12 +88,14 @@ final class RegionWriter(client: DaemonClient, limit: Long) extends AutoCloseabl
   def size: Long = written
 
   /** Appends what is between the buffer's position and its limit. */
-  def write(buffer: ByteBuffer): Unit =
-    try append(buffer)
+  def write(buffer: ByteBuffer): Unit = finding(written + buffer.remaining)(append(buffer))
+
+  private def finding[T](bytes: Long)(room: => T): T =
+    try room
     catch {
       case error: IOException =>
         throw new RegionError(
-          s"a region of ${written + buffer.remaining} bytes or more fits neither in ${client.grant.getMemoryDir} nor in" +
+          s"a region of $bytes bytes or more fits neither in ${client.grant.getMemoryDir} nor in" +
             s" ${client.disk.getOrElse("a folder on disk, since there is none")}: ${error.getMessage}; free some room, or set spark.local.dir",
           error
         )
@@ -116,16 +119,27 @@ final class RegionWriter(client: DaemonClient, limit: Long) extends AutoCloseabl
   }
 
   /** Registers what has been written. Throws [[RegionLost]] if the daemon has gone meanwhile. */
+  @tailrec
   def register(): Region = {
-    channel.close()
     val key = if (onDisk) s"${Region.DiskPrefix}$name" else s"/$name"
     val request = SystemSharedMemoryRegisterRequest.newBuilder.setName(name).setKey(key).setByteSize(written).build()
-    try client.inference.systemSharedMemoryRegister(request)
-    catch {
-      case error: StatusRuntimeException => throw KernelCall.translated(client, error)
+    val refused =
+      try {
+        client.inference.systemSharedMemoryRegister(request)
+        false
+      } catch {
+        // The daemon has the limit of whoever started it, which may be lower than ours.
+        case error: StatusRuntimeException if !onDisk && error.getStatus.getCode == Status.Code.RESOURCE_EXHAUSTED =>
+          finding(written)(moveToDisk(error.getStatus.getDescription))
+          true
+        case error: StatusRuntimeException => throw KernelCall.translated(client, error)
+      }
+    if (refused) register()
+    else {
+      channel.close()
+      finished = true
+      new Region(client, name, file, written)
     }
-    finished = true
-    new Region(client, name, file, written)
   }
 
   /** Deletes what was written, unless it has been registered. */

@@ -8,7 +8,11 @@ import scala.util.Using
 import org.scalatest.funsuite.AnyFunSuite
 
 class RegionTest extends AnyFunSuite {
-  private def withClient(test: (DaemonClient, Path) => Unit): Unit = RealDaemon.withSettings() { settings =>
+  private def withClient(test: (DaemonClient, Path) => Unit): Unit = withDaemon()(test)
+
+  private def withDaemon(extra: (String, String)*)(test: (DaemonClient, Path) => Unit): Unit = RealDaemon.withSettings(
+    extra: _*
+  ) { settings =>
     RealDaemon.start(settings)
     val disk = Files.createTempDirectory("accel-disk-")
     try Using.resource(new DaemonClient(settings.daemonSocket, "a test", Some(disk)))(test(_, disk))
@@ -44,6 +48,17 @@ class RegionTest extends AnyFunSuite {
   test("what exceeds the limit goes to disk, with what was written before") {
     withClient { (client, disk) =>
       val region = written(client, 100, 60, 60)
+
+      assert(files(client).isEmpty)
+      assert(disk.toFile.list.toSeq == Seq(region.name))
+      assert(region.read(58, 4) == ByteBuffer.wrap(Array[Byte](58, 59, 0, 1)))
+      region.close()
+    }
+  }
+
+  test("what exceeds the limit of the daemon, which somebody else may have started, goes to disk") {
+    withDaemon("memory.limit" -> "100") { (client, disk) =>
+      val region = written(client, 1000, 60, 60)
 
       assert(files(client).isEmpty)
       assert(disk.toFile.list.toSeq == Seq(region.name))

@@ -159,7 +159,7 @@ private[accel] object PackedDataset {
 
   /** Has a task for each of the groups do `work`; their outcomes are merged in the driver or, if they are many, by a tree.
     */
-  private def run[T: ClassTag](
+  def run[T: ClassTag](
       context: SparkContext,
       groups: Seq[(Seq[Int], Seq[String])],
       work: PackedWork[_, T],
