@@ -20,10 +20,11 @@ final private[accel] class DriverTask(context: SparkContext, scope: Broadcast[Fi
   import DriverTask._
 
   private val id = numbers.incrementAndGet()
-  private val inbox = new SynchronousQueue[Piece]
+  private val inbox = new SynchronousQueue[Piece[_]]
   @volatile private var failed = Option.empty[Throwable]
   @volatile private var waiting = Option.empty[Promise[_]]
-  inboxes.put(id, inbox)
+  @volatile private var begun = Option.empty[Piece[_]] // what an attempt of the task that was killed has left
+  tasks.put(id, this)
 
   private val job = context.submitJob[Int, Unit, Unit](
     context.makeRDD(Seq(0), 1),
@@ -33,48 +34,59 @@ final private[accel] class DriverTask(context: SparkContext, scope: Broadcast[Fi
     ()
   )
   job.onComplete { result =>
-    inboxes.remove(id)
+    tasks.remove(id)
     failed = Some(result.failed.getOrElse(new IllegalStateException("the task has ended")))
     waiting.foreach(_.tryFailure(failed.get))
   }(ExecutionContext.parasitic)
 
   /** What `work` makes of the packed partitions, in the task. Throws what it throws, or why the task ended. */
   def run[T](work: FitScope => T): T = {
-    val promise = Promise[T]()
-    waiting = Some(promise)
-    failed.foreach(promise.tryFailure)
-    while (!promise.isCompleted && !hand(Piece(scope => promise.tryComplete(Try(work(scope)))))) {}
-    Await.ready(promise.future, Duration.Inf).value.get.get // as it was thrown, which Spark's own awaitResult wraps
+    val piece = new Piece(work)
+    waiting = Some(piece.promise)
+    failed.foreach(piece.promise.tryFailure)
+    while (!piece.promise.isCompleted && !hand(piece)) {}
+    // As it was thrown, which Spark's own awaitResult wraps.
+    Await.ready(piece.promise.future, Duration.Inf).value.get.get
   }
 
   /** Ends the task; one that still waits for a slot will end when it gets it. */
   override def close(): Unit = {
-    inboxes.remove(id)
-    hand(Stop)
+    tasks.remove(id)
+    hand(new Piece(_ => ()))
   }
 
   /** Gives the task something to do; false if it does not take it now. */
-  private def hand(piece: Piece): Boolean = inbox.offer(piece, PollMillis, TimeUnit.MILLISECONDS)
+  private def hand(piece: Piece[_]): Boolean = inbox.offer(piece, PollMillis, TimeUnit.MILLISECONDS)
+
+  /** Does the next piece of work if there is one soon. */
+  private def serve(scope: Broadcast[FitScope]): Unit = {
+    begun = begun.orElse(Option(inbox.poll(PollMillis, TimeUnit.MILLISECONDS)))
+    begun.foreach(_.run(scope))
+    begun = None
+  }
 }
 
 private object DriverTask {
   private val PollMillis = 50L
   private val numbers = new AtomicLong
-  private val inboxes = new ConcurrentHashMap[Long, SynchronousQueue[Piece]]
+  private val tasks = new ConcurrentHashMap[Long, DriverTask]
 
-  final private case class Piece(work: FitScope => Any)
-  private val Stop = Piece(_ => ())
+  /** Work, and the promise of what it makes. */
+  final private class Piece[T](work: FitScope => T) {
+    val promise: Promise[T] = Promise[T]()
 
-  /** The task. It gets its work by the number of the [[DriverTask]], which is in the same process. */
+    def run(scope: Broadcast[FitScope]): Unit = promise.tryComplete(Try(work(scope.value)))
+  }
+
+  /** The task. It finds its [[DriverTask]], which is in the same process, by its number. */
   final private class Service(id: Long, scope: Broadcast[FitScope]) extends (Iterator[Int] => Unit) with Serializable {
 
     @tailrec
     override def apply(nothing: Iterator[Int]): Unit = {
       TaskContext.get().killTaskIfInterrupted()
-      val inbox = inboxes.get(id)
-      if (inbox != null) { // else it is closed
-        val piece = inbox.poll(PollMillis, TimeUnit.MILLISECONDS)
-        if (piece != null) piece.work(scope.value)
+      val task = tasks.get(id)
+      if (task != null) { // else it is closed
+        task.serve(scope)
         apply(nothing)
       }
     }

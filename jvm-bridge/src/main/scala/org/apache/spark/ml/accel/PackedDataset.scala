@@ -1,5 +1,7 @@
 package org.apache.spark.ml.accel
 
+import java.util.concurrent.ExecutionException
+
 import scala.annotation.tailrec
 import scala.reflect.ClassTag
 
@@ -54,32 +56,38 @@ final private[accel] class PackedDataset private (
   private def reduce[A, T: ClassTag](indices: Seq[Int], depth: Int)(
       ask: (Int, PackedPartition) => A
   )(part: (Int, A) => T, merge: (T, T) => T): T = {
+    val work = new PackedWork(packer.scope, packer.times, ask, part, merge)
+
     @tailrec
-    def round(left: Seq[Int], soFar: Option[T], number: Int): T = {
-      val task = new PackedWork(packer.scope, packer.times, ask, part, merge)
-      val outcome =
-        if (context.isLocal) driverTask.run(task.on(left, _))
-        else PackedDataset.run(context, groups(left), task, depth)
-      val done = (soFar ++ outcome.done).reduceOption(merge)
-      if (outcome.missing.isEmpty) done.get
-      else if (number == PackedDataset.Rounds)
-        throw new RegionLost(s"partitions ${outcome.missing.mkString(", ")} were packed $number times and are gone")
-      else {
-        packAgain(outcome.missing)
-        round(outcome.missing, done, number + 1)
-      }
-    }
-    round(indices, None, 1)
+    def complete(outcome: Outcome[T], rounds: Int): T =
+      if (outcome.missing.isEmpty) outcome.done.get
+      else if (rounds == PackedDataset.Rounds)
+        throw new RegionLost(s"partitions ${outcome.missing.mkString(", ")} were packed $rounds times and are gone")
+      else complete(work.merged(outcome.copy(missing = Nil), packedAgain(outcome.missing, work)), rounds + 1)
+
+    val found =
+      if (context.isLocal) driverTask.run(work.on(indices, _))
+      else PackedDataset.run(context, groups(indices), work, depth)
+    complete(found, 0)
   }
 
   /** Partitions by the process that has them, and where that is. */
   private def groups(indices: Seq[Int]): Seq[(Seq[Int], Seq[String])] =
     indices.groupBy(places(_)).toSeq.map { case (place, group) => (group.sorted, Seq(place)) }
 
-  private def packAgain(indices: Seq[Int]): Unit = {
+  /** Packs partitions again and does the work on them at once, wherever that is. */
+  private def packedAgain[T](indices: Seq[Int], work: PackedWork[_, T]): Outcome[T] = {
     letGo()
-    val results = context.runJob(packing, (results: Iterator[PackingResult]) => results.next(), indices)
-    places ++= indices.zip(results.map(_.place))
+    val done = context.runJob(
+      packing,
+      (results: Iterator[PackingResult]) => {
+        val result = results.next()
+        (result.place, work.on(Seq(TaskContext.getPartitionId()), work.scope.value))
+      },
+      indices
+    )
+    places ++= indices.zip(done.map(_._1))
+    done.map(_._2).reduce(work.merged)
   }
 
   private def driverTask: DriverTask = inDriver.getOrElse {
@@ -94,10 +102,9 @@ final private[accel] class PackedDataset private (
     inDriver = None
   }
 
-  override def close(): Unit = {
-    letGo()
-    packer.scope.destroy()
-  }
+  override def close(): Unit =
+    try letGo()
+    finally packer.scope.destroy()
 }
 
 /** Where a partition has been packed, and its facts; none if the daemon went meanwhile. */
@@ -198,7 +205,10 @@ final private[accel] class PackedWork[A, T](
     val results = FitTimes.timed(times.requests) {
       ThreadUtils.parmap(indices, "accel-requests", math.min(PackedWork.InFlight, indices.size)) { index =>
         try scope.find(index).map(packed => index -> ask(index, packed)).toRight(index)
-        catch { case _: RegionLost => Left(index) }
+        catch {
+          case _: RegionLost => Left(index)
+          case error: Error  => throw new ExecutionException(error) // or parmap would wait for ever
+        }
       }
     }
     val (missing, answers) = results.partitionMap(identity)

@@ -66,8 +66,7 @@ final private[accel] class Labels extends Serializable {
   def weight(label: Int): Double = weights(label)
 }
 
-/** What is known of a partition once it is packed. It is a small object of a persisted RDD, so that later tasks go where
-  * the packed rows are.
+/** What is known of a partition once it is packed.
   *
   * @param refused
   *   why the rows are left to stock Spark, if they are

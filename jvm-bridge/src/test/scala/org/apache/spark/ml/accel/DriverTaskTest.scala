@@ -1,6 +1,6 @@
 package org.apache.spark.ml.accel
 
-import java.util.concurrent.{CompletableFuture, TimeUnit}
+import java.util.concurrent.{CompletableFuture, LinkedBlockingQueue, TimeUnit}
 
 import org.apache.spark.{SparkConf, SparkContext, SparkException, TaskContext}
 import org.scalatest.BeforeAndAfterAll
@@ -65,6 +65,27 @@ class DriverTaskTest extends AnyFunSuite with BeforeAndAfterAll {
       }
     }
     assert(context.makeRDD(Seq(1)).count() == 1)
+  }
+
+  test("what a killed attempt of the task has left is done by the next") {
+    val (attempts, over) = (new LinkedBlockingQueue[Long], new CompletableFuture[Unit])
+    withTask { task =>
+      val killer = new Thread(() => {
+        context.killTaskAttempt(attempts.take(), interruptThread = true, "a test")
+        over.complete(())
+        ()
+      })
+      killer.start()
+
+      val done = task.run { _ =>
+        attempts.put(TaskContext.get().taskAttemptId())
+        if (TaskContext.get().attemptNumber() == 0) new CompletableFuture[Unit].get() // until it is interrupted
+        TaskContext.get().attemptNumber()
+      }
+
+      assert(done == 1)
+      over.get(30, TimeUnit.SECONDS)
+    }
   }
 
   test("work that is asked for after the job was cancelled is refused with the reason") {
