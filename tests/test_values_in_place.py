@@ -67,6 +67,17 @@ def test_the_bits_are_those_of_copied_values(tier: str, tmp_path: Path) -> None:
     assert found.cost == copied.cost
 
 
+@pytest.mark.parametrize("tier", tiers("kmeans"))
+def test_a_partition_without_values_is_taken_wherever_they_would_lie(tier: str) -> None:
+    room = np.zeros(64, np.float32)
+    device = engine(tier)
+
+    for at in range(0, 64, 4):  # one of them is aligned
+        columns = {"values": np.ndarray(0, np.float32, room, at), "indices": np.zeros(0, np.int32), "row_pointers": np.zeros(4, np.int64)}
+        data = device.load(Partition(np.zeros((3, 2)), columns).as_rows(), resident=True)
+        assert device.lloyd(data, np.ones((1, 2))).cost == 6
+
+
 def test_a_file_that_is_cut_short_after_it_was_used_is_the_request_s_fault(daemon: Daemon) -> None:
     one = call("kmeans_lloyd", DATA, np.random.default_rng(3), content_version=1)
     content, offsets = packed(one.columns)
