@@ -1,7 +1,7 @@
 """Values in a region with room behind them: a device in the host's memory reads them there, and copies nothing."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,13 +29,20 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield daemon
 
 
-def rows_in(path: Path, data: Partition, ahead: int, room_rows: int) -> Rows:
-    """The partition's values in a file, `ahead` bytes from its start and with room for so many rows at its end."""
-    values = data.columns["values"]
-    room = bytes(room_rows * stride(data.features) * values.itemsize)
-    path.write_bytes(bytes(ahead) + values.tobytes() + room)
-    place = Place(1, os.open(path, os.O_RDONLY), ahead, values.nbytes)
-    return Rows(data.rows, data.features, RegionColumn("values", values.dtype, place))
+@pytest.fixture
+def rows_in_a_file(tmp_path: Path) -> Iterator[Callable[[int, int], Rows]]:
+    """DATA's values in a file, so many bytes from its start and with room for so many rows at its end."""
+    with (tmp_path / "region").open("w+b") as file:
+
+        def rows(ahead: int, room_rows: int) -> Rows:
+            values = DATA.columns["values"]
+            room = bytes(room_rows * stride(DATA.features) * values.itemsize)
+            file.write(bytes(ahead) + values.tobytes() + room)
+            file.flush()
+            place = Place(1, file.fileno(), ahead, values.nbytes)
+            return Rows(DATA.rows, DATA.features, RegionColumn("values", values.dtype, place))
+
+        yield rows
 
 
 @pytest.mark.parametrize(
@@ -43,9 +50,9 @@ def rows_in(path: Path, data: Partition, ahead: int, room_rows: int) -> Rows:
 )
 @pytest.mark.parametrize("tier", tiers("kmeans"))
 def test_aligned_values_with_room_behind_them_take_no_memory(
-    tier: str, tmp_path: Path, ahead: int, room_rows: int, copied: bool
+    tier: str, rows_in_a_file: Callable[[int, int], Rows], ahead: int, room_rows: int, copied: bool
 ) -> None:
-    rows = rows_in(tmp_path / "region", DATA, ahead, room_rows)
+    rows = rows_in_a_file(ahead, room_rows)
     device = engine(tier)
 
     data = device.load(rows, resident=True)
@@ -56,11 +63,11 @@ def test_aligned_values_with_room_behind_them_take_no_memory(
 
 
 @pytest.mark.parametrize("tier", tiers("kmeans"))
-def test_the_bits_are_those_of_copied_values(tier: str, tmp_path: Path) -> None:
+def test_the_bits_are_those_of_copied_values(tier: str, rows_in_a_file: Callable[[int, int], Rows]) -> None:
     centres = np.random.default_rng(2).random((7, 20))
     device = engine(tier)
 
-    found = device.lloyd(device.load(rows_in(tmp_path / "region", DATA, 0, ROOM), resident=True), centres)
+    found = device.lloyd(device.load(rows_in_a_file(0, ROOM), resident=True), centres)
     copied = device.lloyd(device.load(DATA.as_rows(), resident=True), centres)
 
     assert found.sums.tobytes() == copied.sums.tobytes()
@@ -73,7 +80,8 @@ def test_a_partition_without_values_is_taken_wherever_they_would_lie(tier: str) 
     device = engine(tier)
 
     for at in range(0, 64, 4):  # one of them is aligned
-        columns = {"values": np.ndarray(0, np.float32, room, at), "indices": np.zeros(0, np.int32), "row_pointers": np.zeros(4, np.int64)}
+        nothing = {"values": np.ndarray(0, np.float32, room, at), "indices": np.zeros(0, np.int32)}
+        columns = {**nothing, "row_pointers": np.zeros(4, np.int64)}
         data = device.load(Partition(np.zeros((3, 2)), columns).as_rows(), resident=True)
         assert device.lloyd(data, np.ones((1, 2))).cost == 6
 

@@ -1,8 +1,8 @@
 """A request as a worker sees it: inputs that can be read where they lie, and places where outputs are wanted.
 
-The frames that this decodes are described in `batch_messages.py`. A region's file is read and
-written by calls, so that a file that was cut short is an error of one request; what an estimator reads again and again
-is mapped, after a look at the file's size.
+The frames that this decodes are described in `batch_messages.py`. A region's file is read and written by calls, so that
+a file that was cut short is an error of one request; what an estimator reads again and again is mapped, after a look at
+the file's size.
 """
 
 import math
@@ -38,7 +38,7 @@ class Place:
 
     def check(self, name: str) -> None:
         """Raises RequestError if the file is too short for input `name`."""
-        if os.fstat(self.descriptor).st_size < self.offset + self.size:
+        if not self._holds(self.size):
             raise self._cut(f"input '{name}'")
 
     def mapped(self, spare: int) -> memoryview | None:
@@ -46,7 +46,7 @@ class Place:
 
         Who cuts the file short while they are read ends this process: call `check` at least once a request.
         """
-        if os.fstat(self.descriptor).st_size < self.offset + self.size + spare:
+        if not self._holds(self.size + spare):
             return None
         ahead = self.offset % mmap.ALLOCATIONGRANULARITY
         length = ahead + self.size + spare
@@ -63,11 +63,14 @@ class Place:
                 f"shared memory size specified with the request for output '{name}' ({self.size} bytes) should be at"
                 f" least {len(view)} bytes to hold the results",
             )
-        if self.offset + len(view) > os.fstat(self.descriptor).st_size:
+        if not self._holds(len(view)):
             raise self._cut(f"output '{name}'")
         done = 0
         while done < len(view):
             done += os.pwrite(self.descriptor, view[done:], self.offset + done)
+
+    def _holds(self, length: int) -> bool:
+        return os.fstat(self.descriptor).st_size >= self.offset + length
 
     def _cut(self, what: str) -> RequestError:
         return RequestError(

@@ -7,7 +7,6 @@ import java.nio.file.{Files, Path, Paths, StandardOpenOption}
 import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.atomic.AtomicLong
 
-import scala.annotation.tailrec
 import scala.util.control.NonFatal
 
 import io.grpc.{Status, StatusRuntimeException}
@@ -88,10 +87,10 @@ final class RegionWriter(client: DaemonClient, limit: Long) extends AutoCloseabl
   def size: Long = written
 
   /** Appends what is between the buffer's position and its limit. */
-  def write(buffer: ByteBuffer): Unit = finding(written + buffer.remaining)(append(buffer))
+  def write(buffer: ByteBuffer): Unit = orNoRoom(written + buffer.remaining)(append(buffer))
 
-  private def finding[T](bytes: Long)(room: => T): T =
-    try room
+  private def orNoRoom(bytes: Long)(work: => Unit): Unit =
+    try work
     catch {
       case error: IOException =>
         throw new RegionError(
@@ -119,27 +118,25 @@ final class RegionWriter(client: DaemonClient, limit: Long) extends AutoCloseabl
   }
 
   /** Registers what has been written. Throws [[RegionLost]] if the daemon has gone meanwhile. */
-  @tailrec
   def register(): Region = {
-    val key = if (onDisk) s"${Region.DiskPrefix}$name" else s"/$name"
-    val request = SystemSharedMemoryRegisterRequest.newBuilder.setName(name).setKey(key).setByteSize(written).build()
-    val refused =
-      try {
-        client.inference.systemSharedMemoryRegister(request)
-        false
-      } catch {
+    try
+      try announce()
+      catch {
         // The daemon has the limit of whoever started it, which may be lower than ours.
         case error: StatusRuntimeException if !onDisk && error.getStatus.getCode == Status.Code.RESOURCE_EXHAUSTED =>
-          finding(written)(moveToDisk(error.getStatus.getDescription))
-          true
-        case error: StatusRuntimeException => throw KernelCall.translated(client, error)
+          orNoRoom(written)(moveToDisk(error.getStatus.getDescription))
+          announce()
       }
-    if (refused) register()
-    else {
-      channel.close()
-      finished = true
-      new Region(client, name, file, written)
-    }
+    catch { case error: StatusRuntimeException => throw KernelCall.translated(client, error) }
+    channel.close()
+    finished = true
+    new Region(client, name, file, written)
+  }
+
+  private def announce(): Unit = {
+    val key = if (onDisk) s"${Region.DiskPrefix}$name" else s"/$name"
+    val request = SystemSharedMemoryRegisterRequest.newBuilder.setName(name).setKey(key).setByteSize(written).build()
+    client.inference.systemSharedMemoryRegister(request)
   }
 
   /** Deletes what was written, unless it has been registered. */

@@ -85,10 +85,10 @@ final private[accel] class KMeansInitialisation(
   /** Rows with their places, each taken with a probability proportional to its cost. */
   private def choose(step: Int, centres: Array[Double]): Array[(Place, Vector)] = {
     val (drawn, k) = (this.drawn, this.k) // not this object
-    val total = data.collect()((_, packed) => added(costs(packed, centres))).toSeq.sortBy(_._1).map(_._2).sum
+    val total = data.collect()((_, packed) => costs(packed, centres).total).toSeq.sortBy(_._1).map(_._2).sum
     val found = data.collect() { (index, packed) =>
       val random = new XORShiftRandom(drawn ^ (step << 16) ^ index)
-      val cost = costs(packed, centres)
+      val cost = costs(packed, centres).byRow
       val rows = chosen(cost.length)(row => random.nextDouble() < 2.0 * cost(row) * k / total)
       vectors(packed, index, rows)
     }
@@ -136,24 +136,18 @@ private object KMeansInitialisation {
     taken.result()
   }
 
-  /** Their sum: without the objects that `sum` makes of each of them. */
-  private def added(values: Array[Double]): Double = {
-    var (sum, i) = (0.0, 0)
-    while (i < values.length) { sum += values(i); i += 1 }
-    sum
-  }
-
   /** Rows of a partition as they are packed, with their places. */
   private def vectors(packed: PackedPartition, index: Int, rows: Iterable[Int]): Iterable[(Place, Vector)] =
     rows.map(row => ((index, row), Vectors.dense(packed.row(row))))
 
   /** Each row's squared distance to the nearest of the centres, computed once for as many centres. */
-  private def costs(packed: PackedPartition, centres: Array[Double]): Array[Double] =
-    packed.costs.collect { case (length, costs) if length == centres.length => costs }.getOrElse {
+  private def costs(packed: PackedPartition, centres: Array[Double]): RowCosts =
+    packed.costs.filter(_.elements == centres.length).getOrElse {
       val answer = packed.call("kmeans_costs", withWeights = false)(_.doubles("centres", packed.shifted(centres)))
-      val costs = new Array[Double](packed.rows)
-      answer("costs").get(costs)
-      packed.costs = Some((centres.length, costs))
+      val byRow = new Array[Double](packed.rows)
+      answer("costs").get(byRow)
+      val costs = new RowCosts(centres.length, byRow, answer("cost").get(0))
+      packed.costs = Some(costs)
       costs
     }
 }

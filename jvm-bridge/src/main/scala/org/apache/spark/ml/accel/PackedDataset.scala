@@ -26,7 +26,7 @@ final private[accel] class PackedDataset private (
 ) extends AutoCloseable {
 
   /** Where each partition with rows is packed. */
-  @volatile private var places: Map[Int, String] =
+  private var places: Map[Int, String] =
     packed.collect { case PackingResult(place, Some(facts)) if facts.rows > 0 => facts.index -> place }.toMap
 
   private var inDriver = Option.empty[DriverTask]

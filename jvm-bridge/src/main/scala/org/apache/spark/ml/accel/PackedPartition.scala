@@ -12,6 +12,9 @@ final private[accel] case class PackedColumn(
     elements: Long
 )
 
+/** Each row's squared distance to the nearest of some centres, `elements` numbers together, and the sum of them. */
+final private[accel] class RowCosts(val elements: Int, val byRow: Array[Double], val total: Double)
+
 /** A partition as the daemon's kernels read it: `docs/estimator-kernels.md` says how its columns lie.
   *
   * @param shift
@@ -25,8 +28,8 @@ final private[accel] class PackedPartition(
     float64: Boolean
 ) extends AutoCloseable {
 
-  /** What k-means|| draws its sample from: how many centres there were, and each row's squared distance to the nearest. */
-  @volatile var costs: Option[(Int, Array[Double])] = None
+  /** What k-means|| has drawn its last sample from. */
+  @volatile var costs: Option[RowCosts] = None
 
   private val regions = columns.map(_.region).distinct
   private val byName = columns.map(column => column.name -> column).toMap
