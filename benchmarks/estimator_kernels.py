@@ -109,7 +109,7 @@ def _measurements(part: Part, engine: OpenCLEngine, real: np.dtype[Any], only: s
     calls: dict[str, tuple[Callable[[], object], int]] = {
         "lloyd k=8": (lambda: engine.lloyd(data, few), 8),
         "lloyd k=100": (lambda: engine.lloyd(data, many), 100),
-        "costs k=8": (lambda: engine.costs(data, few, None), 8),
+        "costs k=8": (lambda: engine.costs(data, few), 8),
         "binomial": (lambda: engine.binomial(data, matrix[0], 0.1), 2),
         "multinomial": (lambda: engine.multinomial(data, matrix, matrix[:, 0]), 2 * part.classes),
         "class sums": (lambda: engine.class_sums(data, part.classes, True), 2),

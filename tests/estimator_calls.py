@@ -16,6 +16,7 @@ from spark_accel.estimators.reference import ReferenceEngine
 
 CLASSES = 3
 DATATYPES = {"float32": "FP32", "float64": "FP64", "int32": "INT32", "int64": "INT64"}
+_DTYPES = {datatype: dtype for dtype, datatype in DATATYPES.items()}
 _ALIGNMENT = 64
 _ENGINE = ReferenceEngine()
 
@@ -56,9 +57,8 @@ class Call:
         response = daemon.infer(self.message())
         answers = {}
         for output, data in zip(response.outputs, response.raw_output_contents, strict=True):
-            assert output.datatype == "FP64"
-            assert list(output.shape) == [len(data) // 8] or not data
-            answers[output.name] = np.frombuffer(data)
+            answers[output.name] = np.frombuffer(data, _DTYPES[output.datatype])
+            assert list(output.shape) == [answers[output.name].size] or not data
         return answers
 
 
@@ -117,10 +117,6 @@ def _centres(data: Partition, rng: np.random.Generator) -> dict[str, Array]:
     return {"centres": rng.normal(1, 1, (4, data.features))}
 
 
-def _centres_and_previous(data: Partition, rng: np.random.Generator) -> dict[str, Array]:
-    return _centres(data, rng) | {"previous": rng.random(data.rows)}
-
-
 def _linear(sets: int) -> Callable[[Partition, np.random.Generator], dict[str, Array]]:
     return lambda data, rng: {
         "coefficients": rng.normal(0, 1, (sets, data.features)),
@@ -130,7 +126,7 @@ def _linear(sets: int) -> Callable[[Partition, np.random.Generator], dict[str, A
 
 _ARGUMENTS: dict[str, Callable[[Partition, np.random.Generator], dict[str, Array]]] = {
     "kmeans_lloyd": _centres,
-    "kmeans_costs": _centres_and_previous,
+    "kmeans_costs": _centres,
     "logistic_binomial": _linear(1),
     "logistic_multinomial": _linear(CLASSES),
     "naive_bayes_sums": lambda _data, _rng: {},
@@ -138,11 +134,8 @@ _ARGUMENTS: dict[str, Callable[[Partition, np.random.Generator], dict[str, Array
 
 
 def _costs(loaded: Any, one: Call) -> dict[str, Array]:
-    costs = _ENGINE.costs(loaded, one.arguments["centres"], one.arguments.get("previous"))
-    in_order = 0.0
-    for cost in costs:
-        in_order += cost
-    return {"costs": costs, "cost": in_order}
+    found = _ENGINE.costs(loaded, one.arguments["centres"])
+    return {"costs": found.costs, "nearest": found.nearest}
 
 
 _EXPECTED: dict[str, Callable[[Any, Call], dict[str, Any]]] = {

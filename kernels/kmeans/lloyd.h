@@ -227,7 +227,8 @@ INNER void lloyd_sparse_slice(
 
 INNER void costs_slice(
     int rows, int features, int stride, __global const real *values, int k, __global const double *centres,
-    __global const real *packed, __global const real *bias, int all_by_differences, __global double *costs)
+    __global const real *packed, __global const real *bias, int all_by_differences, __global double *costs,
+    __global int *nearest_of_row)
 {
     const int steps = (features + 3) / 4 * 4;
     int nearest[ROWS];
@@ -239,6 +240,7 @@ INNER void costs_slice(
             const int c = all_by_differences || nearest[r] < 0
                 ? nearest_by_differences(x, features, centres, stride, k) : nearest[r];
             costs[first + r] = squared_distance(x, centres + (long)c * stride, stride);
+            nearest_of_row[first + r] = c;
         }
     }
 }
@@ -246,7 +248,7 @@ INNER void costs_slice(
 INNER void costs_sparse_slice(
     int rows, int stride, __global const real *values, __global const int *indices, __global const long *pointers, int k,
     __global const double *centres, __global const double *squared_norms, __global const real *coefficients,
-    __global const real *bias, int all_by_differences, __global double *costs)
+    __global const real *bias, int all_by_differences, __global double *costs, __global int *nearest_of_row)
 {
     for (int r = 0; r < rows; r++) {
         const long start = pointers[r], stop = pointers[r + 1];
@@ -255,6 +257,7 @@ INNER void costs_sparse_slice(
         if (c < 0)
             c = nearest_by_differences_sparse(values, indices, start, stop, centres, squared_norms, stride, k);
         costs[r] = squared_distance_sparse(values, indices, start, stop, centres + (long)c * stride, squared_norms[c]);
+        nearest_of_row[r] = c;
     }
 }
 
@@ -280,20 +283,21 @@ __kernel void lloyd_sparse(SLICE_PARAMETERS,
         coefficients, bias, all_by_differences, partial);
 }
 
-// partials[row] = squared distance to the nearest centre.
+// nearest[row] = index of the nearest centre, partials[row] = squared distance to it.
 __kernel void costs(SLICE_PARAMETERS,
-    int k, __global const double *centres, __global const real *packed, __global const real *bias, int all_by_differences)
+    int k, __global const double *centres, __global const real *packed, __global const real *bias, int all_by_differences,
+    __global int *nearest)
 {
     costs_slice(
         SLICE_COUNT, features, stride, values + SLICE_START * stride, k, centres, packed, bias, all_by_differences,
-        partials + SLICE_START);
+        partials + SLICE_START, nearest + SLICE_START);
 }
 
 __kernel void costs_sparse(SLICE_PARAMETERS,
     int k, __global const double *centres, __global const real *coefficients, __global const real *bias,
-    int all_by_differences, __global const double *squared_norms)
+    int all_by_differences, __global const double *squared_norms, __global int *nearest)
 {
     costs_sparse_slice(
         SLICE_COUNT, stride, values, indices, FROM_START(pointers), k, centres, squared_norms, coefficients, bias,
-        all_by_differences, partials + SLICE_START);
+        all_by_differences, partials + SLICE_START, nearest + SLICE_START);
 }

@@ -33,8 +33,8 @@ _TENSORS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("sums: FP64", "weight_sums: FP64", "cost: FP64"),
     ),
     "kmeans_costs": (
-        (*_SPARSE, *_WEIGHTS, "centres: FP64", "previous: FP64?"),
-        ("costs: FP64", "cost: FP64"),
+        (*_SPARSE, *_WEIGHTS, "centres: FP64"),
+        ("costs: FP64", "nearest: INT32"),
     ),
     "logistic_binomial": _LOGISTIC,
     "logistic_multinomial": _LOGISTIC,

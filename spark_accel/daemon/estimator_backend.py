@@ -25,6 +25,7 @@ from spark_accel.estimators.sums import Engine
 if TYPE_CHECKING:
     import pyopencl as cl
 
+_DATATYPES = {"float64": "FP64", "int32": "INT32"}  # of what kernels answer
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
@@ -116,7 +117,9 @@ def _refusal_or(step: Callable[[Argument], Result], argument: Argument) -> Resul
 
 def _outputs(request: BatchRequest, found: Outputs) -> list[Output]:
     return [
-        Output(name, "FP64", (values.size,), np.ascontiguousarray(values, np.float64).reshape(-1).data.cast("B"))
+        Output(
+            name, _DATATYPES[values.dtype.name], (values.size,), np.ascontiguousarray(values).reshape(-1).data.cast("B")
+        )
         for name, values in found.items()
         if request.wants(name)
     ]

@@ -11,9 +11,9 @@ import numpy as np
 from spark_accel.daemon import estimator_request as asked
 from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.estimators.rows import Rows
-from spark_accel.estimators.sums import Engine, Float64, LogisticSums
+from spark_accel.estimators.sums import Engine, Float64, Int32, LogisticSums
 
-Outputs: TypeAlias = Mapping[str, Float64]  # in the model's order
+Outputs: TypeAlias = Mapping[str, Float64 | Int32]  # in the model's order
 Computation: TypeAlias = Callable[[Engine[Any], Any], Outputs]
 
 
@@ -29,12 +29,10 @@ def _lloyd(request: BatchRequest, rows: Rows) -> Computation:
 
 def _costs(request: BatchRequest, rows: Rows) -> Computation:
     centres = asked.matrix(request, "centres", rows.features)
-    previous = asked.vector(request, "previous", rows.rows) if "previous" in request.inputs else None
 
     def compute(engine: Engine[Any], data: object) -> Outputs:
-        costs = engine.costs(data, centres, previous)
-        # One after another, which numpy's sum does not do: the order is part of the definition.
-        return {"costs": costs, "cost": np.cumsum(costs)[-1:]}
+        found = engine.costs(data, centres)
+        return {"costs": found.costs, "nearest": found.nearest}
 
     return compute
 

@@ -20,7 +20,7 @@ from spark_accel.daemon.opencl_program import Program, Programs
 from spark_accel.daemon.opencl_rows import DeviceRows, values_in_place
 from spark_accel.daemon.opencl_sums import Sums
 from spark_accel.estimators.rows import Rows
-from spark_accel.estimators.sums import ClassSums, Float64, LloydSums, LogisticSums
+from spark_accel.estimators.sums import ClassSums, Float64, LloydSums, LogisticSums, NearestCentres
 
 FAMILIES = ("kmeans", "logistic", "naive_bayes")
 
@@ -65,11 +65,11 @@ class OpenCLEngine:
         with self._memory_named():
             return self._kmeans(data).lloyd(data, centres)
 
-    def costs(self, data: DeviceRows, centres: Float64, previous: Float64 | None) -> Float64:
+    def costs(self, data: DeviceRows, centres: Float64) -> NearestCentres:
         """See Engine."""
         _check(data, centres.shape, "centres")
         with self._memory_named():
-            return self._kmeans(data).costs(data, centres, previous)
+            return self._kmeans(data).costs(data, centres)
 
     def binomial(self, data: DeviceRows, coefficients: Float64, intercept: float) -> LogisticSums:
         """See Engine."""

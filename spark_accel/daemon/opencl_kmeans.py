@@ -10,7 +10,7 @@ from spark_accel.daemon.opencl_program import Argument, Program
 from spark_accel.daemon.opencl_rows import DeviceRows
 from spark_accel.daemon.opencl_sums import Call, Sums, biases, coefficients, limit
 from spark_accel.estimators.rows import stride
-from spark_accel.estimators.sums import Float64, LloydSums
+from spark_accel.estimators.sums import Float64, LloydSums, NearestCentres
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,9 @@ class KMeans:
         weight_sums = found[k * width : k * width + k]
         return LloydSums(by_cluster.copy(), weight_sums.copy(), float(found[k * width + k]))
 
-    def costs(self, data: DeviceRows, centres: Float64, previous: Float64 | None) -> Float64:
+    def costs(self, data: DeviceRows, centres: Float64) -> NearestCentres:
         """See Engine."""
-        found = self.sums.by_row(self._call("costs", data, centres))
-        return found if previous is None else np.minimum(found, previous)
+        return NearestCentres(*self.sums.by_row(self._call("costs", data, centres)))
 
     def _call(self, name: str, data: DeviceRows, centres: Float64) -> Call:
         k, features = centres.shape

@@ -16,7 +16,7 @@ from spark_accel.daemon.opencl_buffers import Kept
 from spark_accel.daemon.opencl_program import Argument, Program
 from spark_accel.daemon.opencl_rows import Chunk, DeviceRows
 from spark_accel.estimators.rows import stride
-from spark_accel.estimators.sums import Float64
+from spark_accel.estimators.sums import Float64, Int32
 
 _PARTIAL_BYTES = 128 * 2**20  # of all slices of a pass
 _GROUP = 16  # doubles that a work item of add_slices adds; partial sums are filled up to a multiple of it
@@ -97,15 +97,18 @@ class Sums:
         wanted = max(device.max_compute_units, _PARTIAL_BYTES // (partial_bytes + scratch_bytes))
         return max(1, min(slices, wanted, fitting))
 
-    def by_row(self, call: Call) -> Float64:
-        """What a kernel that writes a double a row makes of all rows, float64 [rows]."""
+    def by_row(self, call: Call) -> tuple[Int32, Float64]:
+        """What a kernel writes that finds an index and a cost for each row: int32 [rows], float64 [rows]."""
         data, queue = call.data, self._queue
-        found = np.empty(data.rows.rows)
+        indices, costs = np.empty(data.rows.rows, np.int32), np.empty(data.rows.rows)
         for chunk in data:
-            values = self._kept.get("costs", 8 * chunk.span.rows)
-            call.enqueue(queue, chunk, range(-(-chunk.span.rows // data.slice)), values, 0)
-            cl.enqueue_copy(queue, found[chunk.span.start : chunk.span.stop], values)
-        return found
+            rows = slice(chunk.span.start, chunk.span.stop)
+            index, cost = self._kept.get("nearest", 4 * chunk.span.rows), self._kept.get("costs", 8 * chunk.span.rows)
+            one = replace(call, parameters=(*call.parameters, index))
+            one.enqueue(queue, chunk, range(-(-chunk.span.rows // data.slice)), cost, 0)
+            cl.enqueue_copy(queue, indices[rows], index)
+            cl.enqueue_copy(queue, costs[rows], cost)
+        return indices, costs
 
 
 def coefficients(matrix: Float64, program: Program, sparse: bool) -> npt.NDArray[Any]:

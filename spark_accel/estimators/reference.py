@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spark_accel.estimators.rows import ArrayColumn, Column, Rows, check_range, check_row_pointers, read, stride
-from spark_accel.estimators.sums import ClassSums, Float64, LloydSums, LogisticSums
+from spark_accel.estimators.sums import ClassSums, Float64, LloydSums, LogisticSums, NearestCentres
 
 # What is computed at once, so that memory stays small: at most so many rows, and so many elements of a dense matrix.
 _BLOCK_ROWS, _BLOCK_ELEMENTS = 4096, 2**22
@@ -48,10 +48,10 @@ class ReferenceEngine:
             cost += float(block.weights @ squared)
         return LloydSums(sums, weight_sums, cost)
 
-    def costs(self, data: "ReferenceData", centres: Float64, previous: Float64 | None) -> Float64:
+    def costs(self, data: "ReferenceData", centres: Float64) -> NearestCentres:
         """See Engine."""
-        found = np.concatenate([_nearest(block.x, centres)[1] for block in data])
-        return found if previous is None else np.minimum(found, previous)
+        nearest, squared = zip(*(_nearest(block.x, centres) for block in data), strict=True)
+        return NearestCentres(np.concatenate(nearest).astype(np.int32), np.concatenate(squared))
 
     def binomial(self, data: "ReferenceData", coefficients: Float64, intercept: float) -> LogisticSums:
         """See Engine. The loss of a row is log(1 + exp(margin)) - label x margin."""

@@ -1,4 +1,4 @@
-"""What the kernels of the estimators answer: sums over the rows of one partition, all float64."""
+"""What the kernels of the estimators answer: mostly sums over the rows of one partition, in float64."""
 
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from spark_accel.estimators.rows import Rows
 
 Float64 = npt.NDArray[np.float64]
+Int32 = npt.NDArray[np.int32]
 Data = TypeVar("Data")
 
 
@@ -20,6 +21,14 @@ class LloydSums:
     sums: Float64
     weight_sums: Float64
     cost: float
+
+
+@dataclass(frozen=True, eq=False)
+class NearestCentres:
+    """By row: `nearest` [rows], the index of the nearest centre, and `costs` [rows], the squared distance to it."""
+
+    nearest: Int32
+    costs: Float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +72,8 @@ class Engine(Protocol[Data]):
     def lloyd(self, data: Data, centres: Float64) -> LloydSums:
         """`centres` [k, features]; ties go to the lower index; rows of weight 0 count nothing."""
 
-    def costs(self, data: Data, centres: Float64, previous: Float64 | None) -> Float64:
-        """[rows]: squared distance to the nearest of `centres` [k, features], or `previous` [rows] if that is less."""
+    def costs(self, data: Data, centres: Float64) -> NearestCentres:
+        """`centres` [k, features]; ties go to the lower index."""
 
     def binomial(self, data: Data, coefficients: Float64, intercept: float) -> LogisticSums:
         """`coefficients` [features]; labels are 0 and 1."""

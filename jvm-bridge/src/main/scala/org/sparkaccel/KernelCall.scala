@@ -1,6 +1,6 @@
 package org.sparkaccel
 
-import java.nio.{ByteBuffer, ByteOrder, DoubleBuffer}
+import java.nio.{ByteBuffer, ByteOrder, DoubleBuffer, IntBuffer}
 import java.util.concurrent.{TimeoutException, TimeUnit}
 
 import scala.annotation.tailrec
@@ -56,15 +56,11 @@ final class KernelCall(model: String) {
     this
   }
 
-  /** The FP64 outputs by name. Throws [[RegionLost]], [[KernelFailed]]. */
+  /** Throws [[RegionLost]], [[KernelFailed]]. */
   def send(client: DaemonClient): KernelCall.Answer = {
     val answer = attempt(client, request.build(), 1)
-    answer.getOutputsList.asScala
-      .zip(answer.getRawOutputContentsList.asScala)
-      .map { case (output, content) =>
-        output.getName -> content.asReadOnlyByteBuffer.order(ByteOrder.LITTLE_ENDIAN).asDoubleBuffer
-      }
-      .toMap
+    val outputs = answer.getOutputsList.asScala.zip(answer.getRawOutputContentsList.asScala)
+    new KernelCall.Answer(outputs.map { case (output, content) => output.getName -> content }.toMap)
   }
 
   @tailrec
@@ -98,8 +94,17 @@ final class KernelCall(model: String) {
 
 object KernelCall {
 
-  /** FP64 outputs by name. */
-  type Answer = Map[String, DoubleBuffer]
+  /** The outputs of a request by name. */
+  final class Answer(outputs: Map[String, ByteString]) {
+
+    /** Of FP64. */
+    def apply(name: String): DoubleBuffer = buffer(name).asDoubleBuffer
+
+    /** Of INT32. */
+    def ints(name: String): IntBuffer = buffer(name).asIntBuffer
+
+    private def buffer(name: String) = outputs(name).asReadOnlyByteBuffer.order(ByteOrder.LITTLE_ENDIAN)
+  }
 
   private val Attempts = 12
   private val LongestPauseMillis = 2000L

@@ -33,19 +33,18 @@ final private[accel] class KMeansInitialisation(
     * proportional to their squared distance from the centres so far; k-means++ in the driver then makes k of them.
     */
   def parallel(steps: Int): Array[Vector] = {
-    var places = sample(1)
-    var centres = packed(places)
+    val first = sample(1)
+    var groups = Seq(first.zip(packed(first)))
     for (step <- 0 until steps) {
-      val chosen = choose(step, centres.flatMap(_.toArray))
-      places ++= chosen.map(_._1)
-      centres ++= chosen.map(_._2)
+      val chosen = choose(step, groups.map(flat))
+      if (chosen.nonEmpty) groups :+= chosen
     }
-    val candidates = (if (original.isDefined) asGiven(places) else centres).distinct
-    if (candidates.length <= k) candidates
+    val (places, centres) = groups.flatten.toArray.unzip
+    val candidates = (if (original.isDefined) asGiven(places) else centres).zipWithIndex.distinctBy(_._1)
+    if (candidates.length <= k) candidates.map(_._1)
     else {
-      val compared = if (original.isDefined) candidates.map(UnitLength(_)) else candidates
-      val weights = new Lloyd(data, facts).step(compared, withWeights = false).weightSums
-      AccelKMeans.plusPlus(candidates, weights, k, LocalIterations)
+      val rows = nearestRows(groups.map(flat), centres.length)
+      AccelKMeans.plusPlus(candidates.map(_._1), candidates.map(one => rows(one._2)), k, LocalIterations)
     }
   }
 
@@ -83,16 +82,27 @@ final private[accel] class KMeansInitialisation(
   }
 
   /** Rows with their places, each taken with a probability proportional to its cost. */
-  private def choose(step: Int, centres: Array[Double]): Array[(Place, Vector)] = {
+  private def choose(step: Int, centres: Seq[Array[Double]]): Array[(Place, Vector)] = {
     val (drawn, k) = (this.drawn, this.k) // not this object
-    val total = data.collect()((_, packed) => costs(packed, centres).total).toSeq.sortBy(_._1).map(_._2).sum
+    val total = data.collect()((_, packed) => NearestCentres.of(packed, centres).total).toSeq.sortBy(_._1).map(_._2).sum
     val found = data.collect() { (index, packed) =>
       val random = new XORShiftRandom(drawn ^ (step << 16) ^ index)
-      val cost = costs(packed, centres).byRow
-      val rows = chosen(cost.length)(row => random.nextDouble() < 2.0 * cost(row) * k / total)
+      val costs = NearestCentres.of(packed, centres).costs
+      val rows = chosen(costs.length)(row => random.nextDouble() < 2.0 * costs(row) * k / total)
       vectors(packed, index, rows)
     }
     found.toArray.sortBy(_._1).flatMap(_._2)
+  }
+
+  /** How many rows each of `count` centres is the nearest of. */
+  private def nearestRows(centres: Seq[Array[Double]], count: Int): Array[Double] = {
+    val scale = FixedPoint.scale(facts.rows.toDouble)
+    val sums = data.sum()(NearestCentres.of(_, centres).counts) { (_, counts) =>
+      val fixed = new FixedPointSums(count)
+      counts.indices.foreach(centre => fixed.add(centre, counts(centre), scale))
+      fixed
+    }
+    Array.tabulate(count)(sums(_, scale))
   }
 
   /** The rows at these places, as they are packed. */
@@ -136,18 +146,9 @@ private object KMeansInitialisation {
     taken.result()
   }
 
+  private def flat(centres: Array[(Place, Vector)]): Array[Double] = centres.flatMap(_._2.toArray)
+
   /** Rows of a partition as they are packed, with their places. */
   private def vectors(packed: PackedPartition, index: Int, rows: Iterable[Int]): Iterable[(Place, Vector)] =
     rows.map(row => ((index, row), Vectors.dense(packed.row(row))))
-
-  /** Each row's squared distance to the nearest of the centres, computed once for as many centres. */
-  private def costs(packed: PackedPartition, centres: Array[Double]): RowCosts =
-    packed.costs.filter(_.elements == centres.length).getOrElse {
-      val answer = packed.call("kmeans_costs", withWeights = false)(_.doubles("centres", packed.shifted(centres)))
-      val byRow = new Array[Double](packed.rows)
-      answer("costs").get(byRow)
-      val costs = new RowCosts(centres.length, byRow, answer("cost").get(0))
-      packed.costs = Some(costs)
-      costs
-    }
 }

@@ -21,12 +21,9 @@ final private[accel] class Lloyd(data: PackedDataset, facts: DataFacts) {
 
   /** Assigns each row to the nearest of `centres` (the first of equally near ones) and sums up. Centres travel with the
     * tasks.
-    *
-    * @param withWeights
-    *   false: each row counts 1
     */
-  def step(centres: Array[Vector], withWeights: Boolean = true): LloydStep = {
-    val weight = if (withWeights) facts.weightSum else facts.rows.toDouble
+  def step(centres: Array[Vector]): LloydStep = {
+    val weight = facts.weightSum
     val origin = if (data.float64) new Array[Double](facts.features) else facts.mean
     val largest = Array.tabulate(facts.features)(j => facts.reach(j) + math.abs(facts.mean(j) - origin(j)))
     val scales = LloydScales(
@@ -37,15 +34,15 @@ final private[accel] class Lloyd(data: PackedDataset, facts: DataFacts) {
       FixedPoint.scale(weight * facts.reach.map(reach => 4 * reach * reach).sum)
     )
     val flat = centres.flatMap(_.toArray)
-    val sums = data.sum()(Lloyd.ask(_, flat, withWeights))(Lloyd.sums(_, _, scales))
+    val sums = data.sum()(Lloyd.ask(_, flat))(Lloyd.sums(_, _, scales))
     new LloydStep(centres.length, scales, sums)
   }
 }
 
 private object Lloyd {
 
-  private def ask(packed: PackedPartition, centres: Array[Double], withWeights: Boolean): KernelCall.Answer =
-    packed.call("kmeans_lloyd", withWeights)(_.doubles("centres", packed.shifted(centres)))
+  private def ask(packed: PackedPartition, centres: Array[Double]): KernelCall.Answer =
+    packed.call("kmeans_lloyd")(_.doubles("centres", packed.shifted(centres)))
 
   /** Sums of clusters by feature, then their weights, then the cost. */
   private def sums(packed: PackedPartition, answer: KernelCall.Answer, scales: LloydScales): FixedPointSums = {

@@ -12,9 +12,6 @@ final private[accel] case class PackedColumn(
     elements: Long
 )
 
-/** Each row's squared distance to the nearest of some centres, `elements` numbers together, and the sum of them. */
-final private[accel] class RowCosts(val elements: Int, val byRow: Array[Double], val total: Double)
-
 /** A partition as the daemon's kernels read it: `docs/estimator-kernels.md` says how its columns lie.
   *
   * @param shift
@@ -29,7 +26,7 @@ final private[accel] class PackedPartition(
 ) extends AutoCloseable {
 
   /** What k-means|| has drawn its last sample from. */
-  @volatile var costs: Option[RowCosts] = None
+  @volatile var nearest: Option[NearestCentres] = None
 
   private val regions = columns.map(_.region).distinct
   private val byName = columns.map(column => column.name -> column).toMap
@@ -38,14 +35,12 @@ final private[accel] class PackedPartition(
   def lost: Boolean = regions.exists(_.lost)
 
   /** Has kernel `model` work on it. Throws [[org.sparkaccel.RegionLost]], [[org.sparkaccel.KernelFailed]]. */
-  def call(model: String, withWeights: Boolean = true)(
-      complete: KernelCall => KernelCall
-  ): KernelCall.Answer = {
+  def call(model: String)(complete: KernelCall => KernelCall): KernelCall.Answer = {
     val call = new KernelCall(if (float64) s"${model}_fp64" else model)
       .parameter("rows", rows.toLong)
       .parameter("features", features.toLong)
       .parameter("content_version", 1L) // a region is written once
-    for (column <- columns if withWeights || column.name != "weights")
+    for (column <- columns)
       call.region(column.name, column.datatype, column.elements, column.region, column.offset, column.bytes)
     complete(call).send(regions.head.client)
   }
