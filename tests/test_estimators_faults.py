@@ -20,7 +20,9 @@ from daemons import MEMORY
 from py4j.protocol import Py4JJavaError
 from pyspark import InheritableThread
 from pyspark.errors import PySparkException
+from pyspark.ml.classification import NaiveBayes
 from pyspark.ml.clustering import KMeans, KMeansModel
+from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 from spark_sessions import Node, setting
 from stock_and_ours import on_device, ours
@@ -206,6 +208,16 @@ def test_where_no_daemon_can_be_started_stock_spark_fits(spark: SparkSession, da
         assert estimator(maxIter=2).fit(data).summary.numIter == 2
 
     assert counters(spark)["fallback.KMeans.daemon"] == before + 1
+
+
+def test_labels_that_are_too_large_for_the_device_are_fitted_by_stock_spark(spark: SparkSession) -> None:
+    before = counters(spark).get("fallback.NaiveBayes.classes", 0)
+    rows = spark.createDataFrame([(Vectors.dense(1.0), 1.0), (Vectors.dense(2.0), 65536.0)], ["features", "label"])
+
+    model = ours(NaiveBayes()).fit(rows)
+
+    assert list(model.pi) == list(NaiveBayes().fit(rows).pi)
+    assert counters(spark)["fallback.NaiveBayes.classes"] == before + 1
 
 
 def test_two_fits_at_once_give_what_each_gives_alone(spark: SparkSession, data: DataFrame, undisturbed: bytes) -> None:

@@ -85,10 +85,15 @@ final class NodeLease(
     try observe(client)
     catch { case NonFatal(error) => log.debug("The node daemon did not say what it has done", error) }
 
-  private def unaccelerated(error: Throwable): String =
-    s"""No node daemon for this executor: ${error.getMessage}
-       |Tasks that need one try to start it themselves, and fail where they can't. Remedy: set spark.accel.daemon.python to
-       |a Python that has spark-accel, or spark.accel.enabled=false if none is wanted. Trying again.""".stripMargin
+  private def unaccelerated(error: Throwable): String = {
+    val remedy =
+      if (settings.daemonStart)
+        """Tasks that need one try to start it themselves, and fail where they can't. Remedy: set spark.accel.daemon.python to
+          |a Python that has spark-accel""".stripMargin
+      else "Remedy: start one on this node, or set spark.accel.daemon.start=true"
+    s"No node daemon for this executor: ${error.getMessage}\n$remedy, or spark.accel.enabled=false if none is wanted." +
+      " Trying again."
+  }
 }
 
 object NodeLease {

@@ -14,16 +14,18 @@ private[accel] object Fallback {
         "No rows, no weights above 0, or rows that stock Spark refuses in its own words: null, NaN or infinity, a negative " +
           "weight, a label that is no class, a feature that the model type does not allow, vectors of different lengths"
       )
-  case object Type extends Fallback("type", "Features of another type than vector, `array<double>` and `array<float>`")
   case object Classes extends Fallback("classes", s"Labels from ${Packing.MostClasses} on")
   case object Version
-      extends Fallback("version", "A version of Spark that lacks what training on the device shares with it")
+      extends Fallback(
+        "version",
+        "A version of Spark other than 4.0 to 4.3 that lacks what training on the device shares with it"
+      )
   case object Daemon extends Fallback("daemon", "The node daemon can't be started or reached, or keeps ending")
   case object Kernel
       extends Fallback("kernel", "The daemon has no device for the kernel, or the device no memory for it")
   case object Room extends Fallback("room", "Neither shared memory nor disk has room for the packed rows")
 
-  val All: Seq[Fallback] = Seq(Rows, Type, Classes, Version, Daemon, Kernel, Room)
+  val All: Seq[Fallback] = Seq(Rows, Classes, Version, Daemon, Kernel, Room)
 
   /** What each failure of ours, in a task, is a reason for. */
   val Failures: Seq[(Class[_ <: Throwable], Fallback)] = Seq(

@@ -68,7 +68,7 @@ private[accel] object Rows {
   private val DenseType = 1
 
   /** The columns that an estimator trains on, in Spark's own format (twice as fast to read as rows of objects), and their
-    * reader. Throws [[LeftToSpark]] for features of a type that estimators don't take.
+    * reader. `features` are of a type that the estimator takes, which is for it to check.
     */
   def rdd(
       dataset: Dataset[_],
@@ -85,7 +85,7 @@ private[accel] object Rows {
       case _: VectorUDT             => Vectors
       case ArrayType(DoubleType, _) => Doubles
       case ArrayType(FloatType, _)  => Floats
-      case other => throw new LeftToSpark(Fallback.Type, s"features are of type ${other.simpleString}")
+      case other                    => throw new IllegalArgumentException(s"features of type ${other.simpleString}")
     }
     (dataset.select(columns: _*).queryExecution.toRdd, new Rows(kind, label.isDefined, named.isDefined))
   }

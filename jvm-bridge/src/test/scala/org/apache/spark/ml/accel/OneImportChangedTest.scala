@@ -44,7 +44,7 @@ class OneImportChangedTest extends AnyFunSuite with BeforeAndAfterAll {
 
   private def counts: Map[String, Long] = {
     val all =
-      for ((name, count) <- FitCounters.snapshot.asScala if !name.startsWith("nanos.")) yield name -> count.toLong
+      for ((name, count) <- FitCounters.snapshot().asScala if !name.startsWith("nanos.")) yield name -> count.toLong
     all.toMap
   }
 
