@@ -17,7 +17,7 @@ def without_near_ties(case: Case) -> tuple[Case, Float64]:
     centres = np.stack([case.rng.permutation(case.sets) for _ in range(case.partition.features)], axis=1) * 1.25 + 0.5
     squared = cdist(case.partition.x, centres, "sqeuclidean")
     nearest = np.sort(squared, axis=1)[:, :2]
-    tied = nearest[:, -1] - nearest[:, 0] < 0.01 * (1.0 + nearest[:, 0])
+    tied = nearest[:, -1] - nearest[:, 0] < 1e-9 * (1.0 + nearest[:, 0])
     if case.sets == 1 or not tied.any():
         return case, centres
     old = case.partition
@@ -102,6 +102,38 @@ def test_scores_beyond_float32_find_the_nearest_centre(tier: str, sparse: bool, 
     found = engine(tier).lloyd(engine(tier).load(data.as_rows(), True), centres)
 
     assert_is_a_step(found, data, centres, 1e-6)
+
+
+@each_tier
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(("large", "apart"), [(1e5, 12.0), (1e7, 100.0), (1e3, 1e-2)])
+def test_columns_of_other_scales_do_not_hide_which_centre_is_nearest(
+    tier: str, precision: type, sparse: bool, large: float, apart: float
+) -> None:
+    rng = np.random.default_rng(4)
+    centres = np.array([[a * large, b * apart, 0.0] for a in (-1, 0, 1) for b in (0, 1)])
+    nearest = rng.integers(0, 6, 400)
+    x = (centres[nearest] + rng.normal(0, 0.1, (400, 3)) * [apart, apart, 0.0]).astype(precision)
+    data = as_partition(rng, x, 1, sparse, weighted=False)
+
+    loaded = engine(tier).load(data.as_rows(), True)
+
+    assert_is_a_step(engine(tier).lloyd(loaded, centres), data, centres, 1e-6)
+    np.testing.assert_array_equal(engine(tier).costs(loaded, centres).nearest, nearest)
+
+
+@each_tier
+def test_float64_rows_far_from_zero_find_the_nearest_centre(tier: str) -> None:
+    rng = np.random.default_rng(5)
+    centres = 1.7e12 + np.arange(3.0)[:, None]
+    nearest = rng.integers(0, 3, 200)
+    data = as_partition(rng, centres[nearest] + rng.normal(0, 0.05, (200, 1)), 1, sparse=False, weighted=False)
+
+    loaded = engine(tier).load(data.as_rows(), True)
+
+    assert engine(tier).lloyd(loaded, centres).weight_sums.tolist() == np.bincount(nearest).tolist()
+    np.testing.assert_array_equal(engine(tier).costs(loaded, centres).nearest, nearest)
 
 
 @each_tier

@@ -1,49 +1,10 @@
 // One step of Lloyd's algorithm, and squared distances to the nearest centre.
 //
-// Rows are dense, or CSR in the kernels `*_sparse`. The nearest centre has the largest score x.c - |c|^2 / 2; the
-// squared distance to it is computed from differences, which cancel nothing, in double.
+// Rows are dense, or CSR in the kernels `*_sparse`. The nearest centre has the largest score x.c - |c|^2 / 2. Where
+// rounding could have decided between the two largest, distances to all centres decide. They are computed from
+// differences, which cancel nothing, in double.
 // `centres` are doubles [k][stride], padded with zeros; `packed` and `bias` as scores.h wants them.
 // A slice's partial is [k][stride] sums of weight x row, then [k] sums of weights, then the cost.
-
-// The nearest centre, lower index first, by differences in double. For what float32 scores can't tell apart.
-HELPER int nearest_by_differences(__global const real *x, int features, __global const double *centres, int stride, int k)
-{
-    int nearest = 0;
-    double least = 0.0;
-    for (int c = 0; c < k; c++) {
-        double squared = 0.0;
-        for (int j = 0; j < features; j++) {
-            const double difference = (double)x[j] - centres[(long)c * stride + j];
-            squared += difference * difference;
-        }
-        if (c == 0 || squared < least) {
-            least = squared;
-            nearest = c;
-        }
-    }
-    return nearest;
-}
-
-// The same for a sparse row; what all centres have in common is left out.
-HELPER int nearest_by_differences_sparse(
-    __global const real *values, __global const int *indices, long start, long stop, __global const double *centres,
-    __global const double *squared_norms, int stride, int k)
-{
-    int nearest = 0;
-    double least = 0.0;
-    for (int c = 0; c < k; c++) {
-        double squared = squared_norms[c];
-        for (long i = start; i < stop; i++) {
-            const double centre = centres[(long)c * stride + indices[i]];
-            squared += (values[i] - 2.0 * centre) * values[i];
-        }
-        if (c == 0 || squared < least) {
-            least = squared;
-            nearest = c;
-        }
-    }
-    return nearest;
-}
 
 HELPER wholev lane_numbers(void)
 {
@@ -56,31 +17,62 @@ HELPER wholev lane_numbers(void)
 #endif
 }
 
-// The best set of all lanes, lower number first; -1 where its score is no sound number.
-HELPER int best_set(realv scores, wholev sets)
+// The best set of all lanes; -1 where its score is no sound number, or another's is as good but for `rounding`.
+HELPER int best_set(realv best, realv second, wholev sets, real rounding)
 {
-    const real best = largest_lane(scores);
-    const int set = (int)smallest_lane(scores == (realv)(best) ? sets : (wholev)(0x7fffffff));
-    return sound(best) ? set : -1;
+    const real score = largest_lane(best);
+    const int set = (int)smallest_lane(best == (realv)(score) ? sets : (wholev)(0x7fffffff));
+    const real next = largest_lane(sets == (wholev)(set) ? second : best);
+    return sound(score) && score - next > rounding ? set : -1;
 }
 
-HELPER void keep_best(realv score, whole block, realv *best, wholev *sets)
+// By lane, the best and the second best score so far, and the set that has the best.
+HELPER void keep_best(realv score, whole block, realv *best, realv *second, wholev *sets)
 {
     const wholev better = score > *best;
+    const realv other = better ? *best : score;
+    *second = other > *second ? other : *second;
     *best = better ? score : *best;
     *sets = better ? lane_numbers() + block * LANES : *sets;
 }
 
-// The nearest of `blocks` * LANES centres for ROWS rows.
+#if IN_DOUBLE
+#define HALF_UNIT 1.1102230246251565e-16  // in the last place of 1
+#define TINY 1e-290  // from here down products lose digits
+#else
+#define HALF_UNIT 5.9604645e-8f
+#define TINY 1e-30f
+#endif
+
+// What rounding can make of the difference of two scores. Each is a sum of `terms` products, of coefficients rounded
+// once, and a bias; its terms add up to at most |x||c| + |c|^2 / 2 (Higham, Accuracy and Stability of Numerical
+// Algorithms, 2nd ed., eq. 3.5), and 2|x||c| is at most |x|^2 + |c|^2.
+HELPER real rounding_of_scores(long terms, real squared_norm, double largest_squared_norm)
+{
+    return (real)(terms + 4) * HALF_UNIT * (squared_norm + 2 * (real)largest_squared_norm) + TINY;
+}
+
+HELPER real squared_norm_of(__global const real *x, int stride)
+{
+    realv sum = (realv)(0);
+    for (int j = 0; j < stride; j += LANES) {
+        const realv value = LOADV(x + j);
+        sum = value * value + sum;
+    }
+    return sum_reals(sum);
+}
+
+// The nearest of `blocks` * LANES centres for ROWS rows, -1 where it is not certain.
 HELPER void nearest_of(
     __global const real *x, int stride, int steps, __global const real *packed, __global const real *bias, int blocks,
-    int nearest[ROWS])
+    double largest_squared_norm, int nearest[ROWS])
 {
-    realv best[ROWS], first[ROWS], second[ROWS];
+    realv best[ROWS], next[ROWS], first[ROWS], second[ROWS];
     wholev sets[ROWS];
     #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         best[r] = (realv)(-LIMIT);
+        next[r] = (realv)(-LIMIT);
         sets[r] = (wholev)(0);
     }
     int block = 0;
@@ -89,26 +81,29 @@ HELPER void nearest_of(
             x, stride, steps, packed + (long)block * steps * LANES, bias + block * LANES, first, second);
         #pragma unroll
         for (int r = 0; r < ROWS; r++) {
-            keep_best(first[r], block, &best[r], &sets[r]);
-            keep_best(second[r], block + 1, &best[r], &sets[r]);
+            keep_best(first[r], block, &best[r], &next[r], &sets[r]);
+            keep_best(second[r], block + 1, &best[r], &next[r], &sets[r]);
         }
     }
     if (block < blocks) {
         scores_of_block(x, stride, steps, packed + (long)block * steps * LANES, bias + block * LANES, first);
         #pragma unroll
         for (int r = 0; r < ROWS; r++)
-            keep_best(first[r], block, &best[r], &sets[r]);
+            keep_best(first[r], block, &best[r], &next[r], &sets[r]);
     }
     #pragma unroll
-    for (int r = 0; r < ROWS; r++)
-        nearest[r] = best_set(best[r], sets[r]);
+    for (int r = 0; r < ROWS; r++) {
+        const real rounding = rounding_of_scores(
+            steps, squared_norm_of(x + (long)r * stride, stride), largest_squared_norm);
+        nearest[r] = best_set(best[r], next[r], sets[r], rounding);
+    }
 }
 
 HELPER int nearest_of_sparse(
     __global const real *values, __global const int *indices, long start, long stop, __global const real *coefficients,
-    __global const real *bias, int blocks)
+    __global const real *bias, int blocks, double largest_squared_norm)
 {
-    realv best = (realv)(-LIMIT);
+    realv best = (realv)(-LIMIT), next = (realv)(-LIMIT);
     wholev sets = (wholev)(0);
     const int width = blocks * LANES;
     int block = 0;
@@ -118,18 +113,22 @@ HELPER int nearest_of_sparse(
             values, indices, start, stop, coefficients + block * LANES, width, bias + block * LANES, found);
         #pragma unroll
         for (int b = 0; b < 4; b++)
-            keep_best(found[b], block + b, &best, &sets);
+            keep_best(found[b], block + b, &best, &next, &sets);
     }
     for (; block < blocks; block++)
         keep_best(
             sparse_scores_of_block(
                 values, indices, start, stop, coefficients + block * LANES, width, bias + block * LANES),
-            block, &best, &sets);
-    return best_set(best, sets);
+            block, &best, &next, &sets);
+    real squared_norm = 0;
+    for (long i = start; i < stop; i++)
+        squared_norm += values[i] * values[i];
+    return best_set(best, next, sets, rounding_of_scores(stop - start, squared_norm, largest_squared_norm));
 }
 
 // |x - centre|^2 by lane; adds weight x row to `sums`.
-HELPER doublev add_row(__global const real *x, __global const double *centre, double weight, int stride, __global double *sums)
+HELPER doublev add_row(
+    __global const real *x, __global const double *centre, double weight, int stride, __global double *sums)
 {
     doublev squared = (doublev)(0.0);
     for (int j = 0; j < stride; j += LANES) {
@@ -173,9 +172,41 @@ HELPER double squared_distance_sparse(
     return squared.x + squared.y + (others > 0.0 ? others : 0.0);
 }
 
+// The nearest centre, lower index first, by distances.
+HELPER int nearest_by_distances(__global const real *x, __global const double *centres, int stride, int k)
+{
+    int nearest = 0;
+    double least = 0.0;
+    for (int c = 0; c < k; c++) {
+        const double squared = squared_distance(x, centres + (long)c * stride, stride);
+        if (c == 0 || squared < least) {
+            least = squared;
+            nearest = c;
+        }
+    }
+    return nearest;
+}
+
+HELPER int nearest_by_distances_sparse(
+    __global const real *values, __global const int *indices, long start, long stop, __global const double *centres,
+    __global const double *squared_norms, int stride, int k)
+{
+    int nearest = 0;
+    double least = 0.0;
+    for (int c = 0; c < k; c++) {
+        const double squared = squared_distance_sparse(
+            values, indices, start, stop, centres + (long)c * stride, squared_norms[c]);
+        if (c == 0 || squared < least) {
+            least = squared;
+            nearest = c;
+        }
+    }
+    return nearest;
+}
+
 INNER void lloyd_slice(
     int rows, int features, int stride, __global const real *values, __global const double *weights, int k,
-    __global const double *centres, __global const real *packed, __global const real *bias, int all_by_differences,
+    __global const double *centres, __global const real *packed, __global const real *bias, double largest_squared_norm,
     __global double *partial)
 {
     const int steps = (features + 3) / 4 * 4;
@@ -184,14 +215,13 @@ INNER void lloyd_slice(
     int nearest[ROWS];
     for (int first = 0; first < rows; first += ROWS) {
         __global const real *x = values + (long)first * stride;
-        nearest_of(x, stride, steps, packed, bias, (k + LANES - 1) / LANES, nearest);
+        nearest_of(x, stride, steps, packed, bias, (k + LANES - 1) / LANES, largest_squared_norm, nearest);
         const int count = rows - first < ROWS ? rows - first : ROWS;
         for (int r = 0; r < count; r++, x += stride) {
             const double weight = weights ? weights[first + r] : 1.0;
             if (weight == 0.0)
                 continue;
-            const int c = all_by_differences || nearest[r] < 0
-                ? nearest_by_differences(x, features, centres, stride, k) : nearest[r];
+            const int c = nearest[r] < 0 ? nearest_by_distances(x, centres, stride, k) : nearest[r];
             cost += weight * add_row(x, centres + (long)c * stride, weight, stride, partial + (long)c * stride);
             weight_sums[c] += weight;
         }
@@ -202,7 +232,7 @@ INNER void lloyd_slice(
 INNER void lloyd_sparse_slice(
     int rows, int stride, __global const real *values, __global const int *indices, __global const long *pointers,
     __global const double *weights, int k, __global const double *centres, __global const double *squared_norms,
-    __global const real *coefficients, __global const real *bias, int all_by_differences, __global double *partial)
+    __global const real *coefficients, __global const real *bias, double largest_squared_norm, __global double *partial)
 {
     __global double *weight_sums = partial + (long)k * stride;
     double cost = 0.0;
@@ -211,10 +241,10 @@ INNER void lloyd_sparse_slice(
         if (weight == 0.0)
             continue;
         const long start = pointers[r], stop = pointers[r + 1];
-        int c = all_by_differences
-            ? -1 : nearest_of_sparse(values, indices, start, stop, coefficients, bias, (k + LANES - 1) / LANES);
+        int c = nearest_of_sparse(
+            values, indices, start, stop, coefficients, bias, (k + LANES - 1) / LANES, largest_squared_norm);
         if (c < 0)
-            c = nearest_by_differences_sparse(values, indices, start, stop, centres, squared_norms, stride, k);
+            c = nearest_by_distances_sparse(values, indices, start, stop, centres, squared_norms, stride, k);
         __global double *sums = partial + (long)c * stride;
         for (long i = start; i < stop; i++)
             sums[indices[i]] += weight * values[i];
@@ -227,18 +257,17 @@ INNER void lloyd_sparse_slice(
 
 INNER void costs_slice(
     int rows, int features, int stride, __global const real *values, int k, __global const double *centres,
-    __global const real *packed, __global const real *bias, int all_by_differences, __global double *costs,
+    __global const real *packed, __global const real *bias, double largest_squared_norm, __global double *costs,
     __global int *nearest_of_row)
 {
     const int steps = (features + 3) / 4 * 4;
     int nearest[ROWS];
     for (int first = 0; first < rows; first += ROWS) {
         __global const real *x = values + (long)first * stride;
-        nearest_of(x, stride, steps, packed, bias, (k + LANES - 1) / LANES, nearest);
+        nearest_of(x, stride, steps, packed, bias, (k + LANES - 1) / LANES, largest_squared_norm, nearest);
         const int count = rows - first < ROWS ? rows - first : ROWS;
         for (int r = 0; r < count; r++, x += stride) {
-            const int c = all_by_differences || nearest[r] < 0
-                ? nearest_by_differences(x, features, centres, stride, k) : nearest[r];
+            const int c = nearest[r] < 0 ? nearest_by_distances(x, centres, stride, k) : nearest[r];
             costs[first + r] = squared_distance(x, centres + (long)c * stride, stride);
             nearest_of_row[first + r] = c;
         }
@@ -246,16 +275,16 @@ INNER void costs_slice(
 }
 
 INNER void costs_sparse_slice(
-    int rows, int stride, __global const real *values, __global const int *indices, __global const long *pointers, int k,
-    __global const double *centres, __global const double *squared_norms, __global const real *coefficients,
-    __global const real *bias, int all_by_differences, __global double *costs, __global int *nearest_of_row)
+    int rows, int stride, __global const real *values, __global const int *indices, __global const long *pointers,
+    int k, __global const double *centres, __global const double *squared_norms, __global const real *coefficients,
+    __global const real *bias, double largest_squared_norm, __global double *costs, __global int *nearest_of_row)
 {
     for (int r = 0; r < rows; r++) {
         const long start = pointers[r], stop = pointers[r + 1];
-        int c = all_by_differences
-            ? -1 : nearest_of_sparse(values, indices, start, stop, coefficients, bias, (k + LANES - 1) / LANES);
+        int c = nearest_of_sparse(
+            values, indices, start, stop, coefficients, bias, (k + LANES - 1) / LANES, largest_squared_norm);
         if (c < 0)
-            c = nearest_by_differences_sparse(values, indices, start, stop, centres, squared_norms, stride, k);
+            c = nearest_by_distances_sparse(values, indices, start, stop, centres, squared_norms, stride, k);
         costs[r] = squared_distance_sparse(values, indices, start, stop, centres + (long)c * stride, squared_norms[c]);
         nearest_of_row[r] = c;
     }
@@ -263,41 +292,42 @@ INNER void costs_sparse_slice(
 
 // One work item a slice.
 __kernel void lloyd(SLICE_PARAMETERS,
-    int k, __global const double *centres, __global const real *packed, __global const real *bias, int all_by_differences)
+    int k, __global const double *centres, __global const real *packed, __global const real *bias,
+    double largest_squared_norm)
 {
     __global double *partial = partials + get_global_id(0) * (long)length;
     clear(partial, length);
     lloyd_slice(
         SLICE_COUNT, features, stride, values + SLICE_START * stride, FROM_START(weights), k, centres, packed, bias,
-        all_by_differences, partial);
+        largest_squared_norm, partial);
 }
 
 __kernel void lloyd_sparse(SLICE_PARAMETERS,
     int k, __global const double *centres, __global const real *coefficients, __global const real *bias,
-    int all_by_differences, __global const double *squared_norms)
+    double largest_squared_norm, __global const double *squared_norms)
 {
     __global double *partial = partials + get_global_id(0) * (long)length;
     clear(partial, length);
     lloyd_sparse_slice(
         SLICE_COUNT, stride, values, indices, FROM_START(pointers), FROM_START(weights), k, centres, squared_norms,
-        coefficients, bias, all_by_differences, partial);
+        coefficients, bias, largest_squared_norm, partial);
 }
 
 // nearest[row] = index of the nearest centre, partials[row] = squared distance to it.
 __kernel void costs(SLICE_PARAMETERS,
-    int k, __global const double *centres, __global const real *packed, __global const real *bias, int all_by_differences,
-    __global int *nearest)
+    int k, __global const double *centres, __global const real *packed, __global const real *bias,
+    double largest_squared_norm, __global int *nearest)
 {
     costs_slice(
-        SLICE_COUNT, features, stride, values + SLICE_START * stride, k, centres, packed, bias, all_by_differences,
+        SLICE_COUNT, features, stride, values + SLICE_START * stride, k, centres, packed, bias, largest_squared_norm,
         partials + SLICE_START, nearest + SLICE_START);
 }
 
 __kernel void costs_sparse(SLICE_PARAMETERS,
     int k, __global const double *centres, __global const real *coefficients, __global const real *bias,
-    int all_by_differences, __global const double *squared_norms, __global int *nearest)
+    double largest_squared_norm, __global const double *squared_norms, __global int *nearest)
 {
     costs_sparse_slice(
         SLICE_COUNT, stride, values, indices, FROM_START(pointers), k, centres, squared_norms, coefficients, bias,
-        all_by_differences, partials + SLICE_START, nearest + SLICE_START);
+        largest_squared_norm, partials + SLICE_START, nearest + SLICE_START);
 }

@@ -8,7 +8,7 @@ import pyopencl as cl
 from spark_accel.daemon.opencl_buffers import constant
 from spark_accel.daemon.opencl_program import Argument, Program
 from spark_accel.daemon.opencl_rows import DeviceRows
-from spark_accel.daemon.opencl_sums import Call, Sums, biases, coefficients, limit
+from spark_accel.daemon.opencl_sums import Call, Sums, biases, coefficients
 from spark_accel.estimators.rows import stride
 from spark_accel.estimators.sums import Float64, LloydSums, NearestCentres
 
@@ -41,13 +41,12 @@ class KMeans:
         with np.errstate(over="ignore", invalid="ignore"):
             squared_norms = (centres**2).sum(axis=1)
         sparse = data.rows.sparse
-        by_differences = not bool((squared_norms < limit(self.program)).all())  # scores would overflow
         parameters: tuple[Argument, ...] = (
             k,
             constant(self.queue, rows),
             constant(self.queue, coefficients(centres, self.program, sparse)),
             constant(self.queue, biases(-squared_norms / 2, self.program)),
-            int(by_differences),
+            float(squared_norms.max()),
         )
         if sparse:
             parameters = (*parameters, constant(self.queue, squared_norms))
