@@ -184,7 +184,8 @@ FAULTS: list[tuple[str, Change, str]] = [
     ("naive_bayes_sums", drop("classes"), "parameter 'classes' is missing"),
     ("naive_bayes_sums", set_to(classes=0), "parameter 'classes' is 0, expected"),
     ("naive_bayes_sums", set_to(classes=2), "'labels' has values from 0 to 2, expected 0 to 1"),
-    ("naive_bayes_sums", set_to(classes=2**30), "the answer has 1073741824 x 5 elements of 8 bytes, at most"),
+    ("naive_bayes_sums", set_to(classes=2**30), "the answer has 1073741824 x 5 elements, 137438953472 bytes"),
+    ("naive_bayes_sums", set_to(classes=2**23 + 1), "the answer has 8388609 x 5 elements, 1073741952 bytes"),
     ("naive_bayes_sums", set_to(classes=HUGE), f"parameter 'classes' is {HUGE}, expected"),
     ("naive_bayes_sums", set_to(squares=1), "parameter 'squares' is 1, expected true or false"),
     (

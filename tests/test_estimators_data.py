@@ -13,6 +13,7 @@ from pyspark.ml.clustering import KMeans, KMeansModel
 from pyspark.ml.linalg import Vectors
 from pyspark.ml.wrapper import JavaEstimator, JavaModel
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 -- Spark's own name for it
 from stock_and_ours import PRECISIONS, accelerated, bits, numbers, on_device, ours
 
 pytestmark = pytest.mark.spark
@@ -124,6 +125,18 @@ def test_wherever_rows_lie_the_model_is_stocks(spark: SparkSession, rows: str, n
             found = numbers(ours(TRAINERS[name]()).fit(data))
         for one, other in zip(found[:2], stock[:2], strict=True):
             np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * np.abs(other).max())
+
+
+@pytest.mark.parametrize("name", ["LogisticRegression", "NaiveBayes"])
+@pytest.mark.parametrize("features", ["FEATURES", "s.x", "`a.b`"])
+def test_columns_are_found_as_spark_finds_them(
+    spark: SparkSession, uneven: DataFrame, features: str, name: str
+) -> None:
+    data = uneven.withColumn("s", F.struct(F.col("features").alias("x"))).withColumn("a.b", F.col("features"))
+    estimator = TRAINERS[name](featuresCol=features)
+    with on_device(spark):
+        found = numbers(ours(estimator).fit(data))
+    np.testing.assert_allclose(found[0], numbers(estimator.fit(data))[0], rtol=1e-6)
 
 
 @trainers()

@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import training_data
 from pyspark.ml.clustering import KMeans, KMeansModel, KMeansSummary
 from pyspark.ml.functions import vector_to_array
+from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 -- Spark's own name for it
 from stock_and_ours import (
@@ -48,6 +50,8 @@ CASES = {
     "sparse, cosine": Case("sparse", {"k": 3, "seed": 8, "distanceMeasure": "cosine"}, ragged=True),
     "far": Case("far", {"k": 3, "seed": 2, "maxIter": 10}),
     "scales": Case("scales", {"k": 4, "seed": 2, "maxIter": 10}, ragged=True),
+    "clock": Case("clock", {"k": 6, "seed": 2, "maxIter": 50}),
+    "epoch": Case("epoch", {"k": 3, "seed": 2}),
     "flat": Case("flat", {"k": 3, "seed": 2, "featuresCol": "x", "weightCol": "w", "predictionCol": "c"}, renamed),
     "arrays of double": Case("wine", {"k": 3, "seed": 4}, arrays("float64")),
     "arrays of float": Case("iris", {"k": 3, "seed": 4}, arrays("float32")),
@@ -121,6 +125,16 @@ def test_another_seed_gives_other_centres(spark: SparkSession) -> None:
     with on_device(spark):
         found = [ours(KMeans(k=5, seed=seed, maxIter=0)).fit(data).clusterCenters() for seed in (1, 2)]
     assert not np.array_equal(*found)
+
+
+@pytest.mark.parametrize("mode", ["k-means||", "random"])
+def test_equal_rows_are_one_centre_whatever_is_beside_them_in_their_partitions(spark: SparkSession, mode: str) -> None:
+    corners = np.random.default_rng(3).integers(0, 2, (600, 2))
+    data = training_data.frame(spark, [(Vectors.dense(row), 0.0, 1.0) for row in corners])
+    estimator = KMeans(k=9, seed=1, initMode=mode)
+    with on_device(spark, "float32"):
+        found = ours(estimator).fit(data).clusterCenters()
+    np.testing.assert_allclose(found, estimator.fit(data).clusterCenters(), atol=1e-6)
 
 
 def test_every_parameter_of_stock_is_set_by_some_case() -> None:

@@ -150,6 +150,9 @@ LEFT: dict[str, Attempt] = {
     "the last class without weight": (LOGISTIC, unweighted(2.0)),
     "a class without weight": (naive_bayes("multinomial"), unweighted(2.0)),
     "a class without weight, gaussian": (naive_bayes("gaussian"), unweighted(2.0)),
+    "squares beyond float64": (KMEANS, [(Vectors.dense(x.toArray() * 1e200), y, 1.0) for x, y, _ in good()]),
+    "sums beyond float64": (naive_bayes("gaussian"), [(x, y, 1e300) for x, y, _ in good()]),
+    "weights near the least number": (LOGISTIC, [(x, y, 1e-300) for x, y, _ in good()]),
     "no weight at all": (KMEANS, [(x, y, 0.0) for x, y, _ in good()]),
 }
 

@@ -123,6 +123,21 @@ def _scales() -> Table:
     return Table(x * 10.0 ** np.arange(-6, 7, 2), y, _weights(len(x)))
 
 
+def _clock() -> Table:
+    """Days in seconds since 1970, and hours: what tells rows apart is a ten-thousandth of what does not."""
+    rng = np.random.default_rng(8)
+    day, hour = rng.integers(0, 3, 600), rng.choice([0.0, 12.0], 600)
+    x = np.stack([1.7e9 + 86400.0 * day, hour + rng.normal(0, 0.3, 600)], axis=1)
+    return Table(x, day.astype(float), _weights(600))
+
+
+def _epoch() -> Table:
+    """Times in seconds since 1970 that are one second apart."""
+    rng = np.random.default_rng(9)
+    y = rng.integers(0, 3, 600)
+    return Table((1.7e9 + y + rng.normal(0, 0.05, 600))[:, None], y.astype(float), _weights(600))
+
+
 def _flat() -> Table:
     """Among ordinary features one that is always zero and two that are constant."""
     x, y = _blobs(features=7)
@@ -167,6 +182,8 @@ TABLES: dict[str, Callable[[], Table]] = {
     "sparse": _sparse,
     "far": _far,
     "scales": _scales,
+    "clock": _clock,
+    "epoch": _epoch,
     "flat": _flat,
     "one class": _one_class,
     "few points": _few_points,

@@ -14,7 +14,7 @@ from grpc import StatusCode
 from spark_accel.daemon.batch_request import BatchRequest, Input, Place
 from spark_accel.daemon.content_cache import Content, Part
 from spark_accel.daemon.request import RequestError
-from spark_accel.estimators.rows import ArrayColumn, Column, Rows
+from spark_accel.estimators.rows import ArrayColumn, Column, Rows, stride
 from spark_accel.estimators.sums import Float64
 
 _DTYPES: Mapping[str, np.dtype[Any]] = {
@@ -118,11 +118,12 @@ def matrix(request: BatchRequest, name: str, features: int) -> Float64:
 
 
 def check_sets(sets: int, features: int, where: str) -> None:
-    """Raises RequestError where a matrix [sets, features] would be too large."""
-    if sets * features * 8 > _MOST_BYTES:
+    """Raises RequestError where a matrix [sets, features] would be too large, with rows as kernels have them."""
+    width = stride(features)
+    if sets * width * 8 > _MOST_BYTES:
         raise invalid(
-            f"{where} {sets} x {features} elements of 8 bytes, at most {_MOST_BYTES} bytes are taken; use fewer"
-            " features, or fewer centres or classes"
+            f"{where} {sets} x {features} elements, {sets * width * 8} bytes as the kernels have them, and at most"
+            f" {_MOST_BYTES} are taken; use fewer features, or fewer centres or classes"
         )
 
 

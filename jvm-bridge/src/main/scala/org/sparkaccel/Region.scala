@@ -80,7 +80,7 @@ final class RegionWriter(client: DaemonClient, limit: Long) extends AutoCloseabl
   private val name = Region.fileName(client)
   private var onDisk = false
   private var file = Paths.get(client.grant.getMemoryDir, name)
-  private var channel = create(file)
+  private var channel = opened()
   private var written = 0L
   private var finished = false
 
@@ -89,7 +89,7 @@ final class RegionWriter(client: DaemonClient, limit: Long) extends AutoCloseabl
   /** Appends what is between the buffer's position and its limit. */
   def write(buffer: ByteBuffer): Unit = orNoRoom(written + buffer.remaining)(append(buffer))
 
-  private def orNoRoom(bytes: Long)(work: => Unit): Unit =
+  private def orNoRoom[T](bytes: Long)(work: => T): T =
     try work
     catch {
       case error: IOException =>
@@ -147,20 +147,31 @@ final class RegionWriter(client: DaemonClient, limit: Long) extends AutoCloseabl
 
   private def drain(buffer: ByteBuffer): Unit = while (buffer.hasRemaining) channel.write(buffer)
 
+  /** Memory may have no room for another file. */
+  private def opened(): FileChannel =
+    try create(file)
+    catch { case error: IOException => orNoRoom(1)(createOnDisk(error.toString)) }
+
   private def moveToDisk(reason: String): Unit = {
+    val (inMemory, source) = (file, channel)
+    channel = createOnDisk(reason)
+    try {
+      var done = 0L
+      while (done < written) done += source.transferTo(done, written - done, channel)
+    } finally {
+      source.close()
+      Region.delete(inMemory)
+    }
+  }
+
+  private def createOnDisk(reason: String): FileChannel = {
     val disk = client.disk.getOrElse(throw new IOException(reason))
     Region.log.info(s"A region goes to $disk: $reason")
     val target = disk.resolve(name)
-    val moved = create(target)
-    Region.hold(target, 0)
-    channel.position(0)
-    var done = 0L
-    while (done < written) done += channel.transferTo(done, written - done, moved)
-    channel.close()
-    Region.delete(file)
+    val created = create(target)
     file = target
-    channel = moved
     onDisk = true
+    created
   }
 
   private def create(path: Path): FileChannel = {

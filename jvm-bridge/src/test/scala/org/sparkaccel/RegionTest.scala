@@ -67,6 +67,19 @@ class RegionTest extends AnyFunSuite {
     }
   }
 
+  test("where memory takes no file, a region is on disk from its first byte on") {
+    val memory = Files.createTempDirectory("accel-memory-")
+    withDaemon("memory.dir" -> memory.toString) { (client, disk) =>
+      Files.delete(memory)
+
+      val region = written(client, 1000, 60)
+
+      assert(disk.toFile.list.toSeq == Seq(region.name))
+      assert(region.read(58, 2) == ByteBuffer.wrap(Array[Byte](58, 59)))
+      region.close()
+    }
+  }
+
   test("a region on disk frees the memory that it had") {
     withClient { (client, _) =>
       written(client, 100, 60, 60).close()

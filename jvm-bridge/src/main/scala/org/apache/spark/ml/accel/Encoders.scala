@@ -74,7 +74,9 @@ final private[accel] class SparseEncoder(val features: Int, packing: Packing, ne
   val shift: Array[Double] = moments.shift
 
   private val valueRegion = newRegion()
-  private val indexRegion = newRegion()
+  private val indexRegion =
+    try newRegion()
+    catch { case error: Throwable => valueRegion.close(); throw error }
   private val values = new ColumnWriter(valueRegion)
   private val indices = new ColumnWriter(indexRegion)
   private val pointers = new PrimitiveVector[Long]

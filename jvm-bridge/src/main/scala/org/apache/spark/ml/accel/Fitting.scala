@@ -44,6 +44,8 @@ private[accel] object Fitting {
     facts.refused.foreach(throw _)
     if (facts.rows == 0) throw new LeftToSpark(Fallback.Rows, "there are no rows")
     if (facts.weightSum == 0) throw new LeftToSpark(Fallback.Rows, "all weights are 0")
+    if (!facts.summable)
+      throw new LeftToSpark(Fallback.Rows, "there are values or weights too large or small to be summed")
     val drifts = packing.shifted && !facts.shiftsAreGood
     val wide = !packing.float64 && !facts.fitsFloat32
     Option.when(drifts || wide) {

@@ -9,18 +9,25 @@ package org.apache.spark.ml.accel
   */
 final class FixedPointSums(length: Int) extends Serializable {
   private val sums = new Array[Long](length)
-  private var undefined = false // an element was NaN
+  private var undefined = false // an element was NaN, or beyond what its scale is for
 
   /** Adds to one element. */
   def add(index: Int, value: Double, scale: Double): Unit = {
-    undefined ||= value.isNaN
-    sums(index) += math.rint(value * scale).toLong
+    val steps = value * scale
+    undefined ||= !(math.abs(steps) <= FixedPoint.Most)
+    plus(index, math.rint(steps).toLong)
+  }
+
+  private def plus(index: Int, steps: Long): Unit = {
+    val (before, after) = (sums(index), sums(index) + steps)
+    undefined ||= ((before ^ after) & (steps ^ after)) < 0 // it has overflowed
+    sums(index) = after
   }
 
   def merge(that: FixedPointSums): this.type = {
     var i = 0
     while (i < sums.length) {
-      sums(i) += that.sums(i)
+      plus(i, that.sums(i))
       i += 1
     }
     undefined ||= that.undefined
@@ -32,9 +39,13 @@ final class FixedPointSums(length: Int) extends Serializable {
 
 object FixedPoint {
   private val Bits = 61
-  private val Largest = math.scalb(1.0, 1000)
+  private val Extreme = 1000
+  private[accel] val Most = math.scalb(1.0, Bits)
 
-  /** The largest power of two by which sums of absolute value at most `bound` fit in a long. */
+  /** The largest power of two by which sums of absolute value at most `bound` fit in a long, but for extreme bounds. */
   def scale(bound: Double): Double =
-    if (bound > 0) math.scalb(1.0, Bits - math.getExponent(math.min(bound, Largest)) - 1) else 1.0
+    if (bound > 0) {
+      val largest = math.min(bound, math.scalb(1.0, Extreme))
+      math.scalb(1.0, math.min(Extreme, Bits - math.getExponent(largest) - 1))
+    } else 1.0
 }

@@ -44,7 +44,7 @@ class KMeans(override val uid: String) extends StockKMeans(uid) with TakesOver {
         tol,
         weightCol
       )
-      val first = new KMeansInitialisation(data, facts, $(k), $(seed), Option.when(cosine)((input, rows)))
+      val first = new KMeansInitialisation(data, facts, $(k), $(seed), input, rows, cosine)
       val initial = if ($(initMode) == OldKMeans.RANDOM) first.random() else first.parallel($(initSteps))
       val start = if (cosine && stockTakesBlocks(rows, facts)) initial.map(UnitLength(_)) else initial
       val (centres, cost, iterations) = iterate(start, new Lloyd(data, facts), cosine)

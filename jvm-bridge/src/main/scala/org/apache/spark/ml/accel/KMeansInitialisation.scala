@@ -12,22 +12,29 @@ import org.apache.spark.util.random.{BernoulliSampler, SamplingUtils, XORShiftRa
 /** The initial centres of k-means, by the same random choices that stock Spark makes for the same seed, rows and
   * partitions. Choices are made by row number, so that rows need not be read for them.
   *
-  * @param original
-  *   the rows as they were before they were normalised, for the cosine distance
+  * @param input
+  *   the rows as they are given, which `rows` reads
+  * @param normalized
+  *   whether packed rows are scaled to length 1
   */
 final private[accel] class KMeansInitialisation(
     data: PackedDataset,
     facts: DataFacts,
     k: Int,
     seed: Long,
-    original: Option[(RDD[InternalRow], Rows)]
+    input: RDD[InternalRow],
+    rows: Rows,
+    normalized: Boolean
 ) {
   import KMeansInitialisation._
 
   private val drawn = new XORShiftRandom(seed).nextInt()
 
   /** Rows chosen at random; fewer than k if some are equal. */
-  def random(): Array[Vector] = asGiven(sample(k)).distinct
+  def random(): Array[Vector] = {
+    val places = sample(k)
+    distinct(places, packed(places)).map(_._1)
+  }
 
   /** k-means|| (Bahmani et al., Scalable K-Means++, VLDB 2012): each step takes about 2k rows with a probability
     * proportional to their squared distance from the centres so far; k-means++ in the driver then makes k of them.
@@ -40,11 +47,11 @@ final private[accel] class KMeansInitialisation(
       if (chosen.nonEmpty) groups :+= chosen
     }
     val (places, centres) = groups.flatten.toArray.unzip
-    val candidates = (if (original.isDefined) asGiven(places) else centres).zipWithIndex.distinctBy(_._1)
+    val candidates = distinct(places, centres)
     if (candidates.length <= k) candidates.map(_._1)
     else {
       val rows = nearestRows(groups.map(flat), centres.length)
-      AccelKMeans.plusPlus(candidates.map(_._1), candidates.map(one => rows(one._2)), k, LocalIterations)
+      AccelKMeans.plusPlus(candidates.map(_._1), candidates.map(_._2.map(rows(_)).sum), k, LocalIterations)
     }
   }
 
@@ -112,9 +119,23 @@ final private[accel] class KMeansInitialisation(
     places.map(rows.values.flatten.toMap)
   }
 
+  /** Those of the rows at these places that differ, in their order, and which ones each of them stands for. Each partition
+    * rounds what its own shift leaves of a row, so that what seems to differ by no more than that has to be looked at.
+    */
+  private def distinct(places: Array[Place], packed: Array[Vector]): Array[(Vector, Seq[Int])] = {
+    val rounded = !data.float64 && someAlike(packed.map(_.toArray), facts.reach.map(_ * Rounding))
+    val compared = if (normalized || rounded) asGiven(places) else packed
+    val equal = compared.indices.groupBy(compared(_))
+    compared.distinct.map { one =>
+      val first = equal(one).head
+      (if (normalized) one else packed(first), equal(one))
+    }
+  }
+
   /** The rows at these places, as they were given. */
-  private def asGiven(places: Array[Place]): Array[Vector] = original.fold(packed(places)) { case (input, rows) =>
+  private def asGiven(places: Array[Place]): Array[Vector] = {
     val wanted = places.groupMap(_._1)(_._2).map { case (index, chosen) => index -> chosen.toSet }
+    val rows = this.rows // not this object
     data.letGo()
     val found = input
       .mapPartitionsWithIndex { (index, all) =>
@@ -134,6 +155,7 @@ final private[accel] class KMeansInitialisation(
 private object KMeansInitialisation {
   private type Place = (Int, Int) // partition, row in it
   private val LocalIterations = 30 // as stock Spark
+  private val Rounding = math.scalb(1.0, -22) // of float32, twice and to spare
 
   /** The numbers below `rows` that `take` takes, asked one after the other. */
   private def chosen(rows: Int)(take: Int => Boolean): Array[Int] = {
@@ -144,6 +166,16 @@ private object KMeansInitialisation {
       row += 1
     }
     taken.result()
+  }
+
+  /** Whether two points differ in no coordinate by more than `most`. */
+  private def someAlike(points: Array[Array[Double]], most: Array[Double]): Boolean = {
+    def alike(one: Array[Double], other: Array[Double]): Boolean = {
+      var j = 0
+      while (j < most.length && math.abs(one(j) - other(j)) <= most(j)) j += 1
+      j == most.length
+    }
+    points.indices.exists(i => (0 until i).exists(j => alike(points(i), points(j))))
   }
 
   private def flat(centres: Array[(Place, Vector)]): Array[Double] = centres.flatMap(_._2.toArray)

@@ -3,12 +3,15 @@ package org.apache.spark.ml.accel
 import org.apache.spark.ml.linalg.{Vector, Vectors}
 import org.sparkaccel.KernelCall
 
-/** Where sums of a Lloyd step are measured from, and their steps in fixed point: of feature j's sums `features(j)`. */
+/** Where sums of a Lloyd step are measured from, and their steps in fixed point: of feature j's sums `features(j)`. The
+  * cost may be far below its bound, so what its own steps leave of it is summed, too, in finer ones.
+  */
 final private[accel] case class LloydScales(
     origin: Array[Double],
     features: Array[Double],
     weight: Double,
-    cost: Double
+    cost: Double,
+    costRest: Double
 )
 
 /** Steps of Lloyd's algorithm over packed rows: one request a partition, its sums added in fixed point.
@@ -26,12 +29,14 @@ final private[accel] class Lloyd(data: PackedDataset, facts: DataFacts) {
     val weight = facts.weightSum
     val origin = if (data.float64) new Array[Double](facts.features) else facts.mean
     val largest = Array.tabulate(facts.features)(j => facts.reach(j) + math.abs(facts.mean(j) - origin(j)))
+    // Centres are means or rows: both lie in the box that the reach spans about the mean.
+    val cost = FixedPoint.scale(weight * facts.reach.map(reach => 4 * reach * reach).sum)
     val scales = LloydScales(
       origin,
       largest.map(value => FixedPoint.scale(weight * value)),
       FixedPoint.scale(weight),
-      // Centres are means or rows: both lie in the box that the reach spans about the mean.
-      FixedPoint.scale(weight * facts.reach.map(reach => 4 * reach * reach).sum)
+      cost,
+      FixedPoint.scale(data.partitions / cost)
     )
     val flat = centres.flatMap(_.toArray)
     val sums = data.sum()(Lloyd.ask(_, flat))(Lloyd.sums(_, _, scales))
@@ -44,12 +49,12 @@ private object Lloyd {
   private def ask(packed: PackedPartition, centres: Array[Double]): KernelCall.Answer =
     packed.call("kmeans_lloyd")(_.doubles("centres", packed.shifted(centres)))
 
-  /** Sums of clusters by feature, then their weights, then the cost. */
+  /** Sums of clusters by feature, then their weights, then the cost and its rest. */
   private def sums(packed: PackedPartition, answer: KernelCall.Answer, scales: LloydScales): FixedPointSums = {
     val features = packed.features
     val (sums, weights) = (answer("sums"), answer("weight_sums"))
     val k = weights.remaining
-    val fixed = new FixedPointSums(k * features + k + 1)
+    val fixed = new FixedPointSums(k * features + k + 2)
     for (cluster <- 0 until k) {
       val weight = weights.get(cluster)
       var j = 0
@@ -60,7 +65,9 @@ private object Lloyd {
       }
       fixed.add(k * features + cluster, weight, scales.weight)
     }
-    fixed.add(k * features + k, answer("cost").get(0), scales.cost)
+    val cost = answer("cost").get(0)
+    fixed.add(k * features + k, cost, scales.cost)
+    fixed.add(k * features + k + 1, cost - math.rint(cost * scales.cost) / scales.cost, scales.costRest)
     fixed
   }
 }
@@ -71,7 +78,7 @@ final private[accel] class LloydStep(k: Int, scales: LloydScales, sums: FixedPoi
 
   val weightSums: Array[Double] = Array.tabulate(k)(cluster => sums(k * features + cluster, scales.weight))
 
-  def cost: Double = sums(k * features + k, scales.cost)
+  def cost: Double = sums(k * features + k, scales.cost) + sums(k * features + k + 1, scales.costRest)
 
   /** The mean of a cluster that has weight. */
   def mean(cluster: Int): Vector = {

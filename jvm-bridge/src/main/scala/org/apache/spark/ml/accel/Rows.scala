@@ -77,11 +77,14 @@ private[accel] object Rows {
       weight: Option[String]
   ): (RDD[InternalRow], Rows) = {
     val named = weight.filter(_.nonEmpty)
+    val wanted = (features +: (label.toSeq ++ named)).map(col)
+    // Of what the columns are, and not of the dataset's fields: a name may be that of a field in a struct.
+    val types = dataset.select(wanted: _*).schema.map(_.dataType)
     // Columns that need no cast cost no projection, which would copy the whole row.
-    val columns = col(features) +: (label.toSeq ++ named).map { name =>
-      if (dataset.schema(name).dataType == DoubleType) col(name) else col(name).cast(DoubleType)
+    val columns = wanted.head +: wanted.tail.zip(types.tail).map { case (column, datatype) =>
+      if (datatype == DoubleType) column else column.cast(DoubleType)
     }
-    val kind = dataset.schema(features).dataType match {
+    val kind = types.head match {
       case _: VectorUDT             => Vectors
       case ArrayType(DoubleType, _) => Doubles
       case ArrayType(FloatType, _)  => Floats

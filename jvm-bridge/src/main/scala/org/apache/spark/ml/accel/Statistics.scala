@@ -140,6 +140,17 @@ final private[accel] class DataFacts(parts: Seq[PartitionFacts]) {
     reach
   }
 
+  /** Whether sums of weights, of values and of their squares are ordinary float64 numbers. */
+  lazy val summable: Boolean = {
+    def ordinary(sum: Double) = sum > DataFacts.LeastSum && sum < DataFacts.MostSum
+    ordinary(weightSum) && (0 until features).forall { j =>
+      val most = math.max(reach(j), math.abs(mean(j)))
+      (reach(j) == 0 || ordinary(
+        weightSum * reach(j) * reach(j)
+      )) && (most == 0 || weightSum * most * most < DataFacts.MostSum)
+    }
+  }
+
   /** Whether float32, relative to each partition's shift, keeps at least as many digits as half of float64's. */
   lazy val shiftsAreGood: Boolean = filled.forall { part =>
     part.sparse || part.moments.forall { moments =>
@@ -165,4 +176,6 @@ private object DataFacts {
   private val Rounding = 1e-12
   private val Smallest = 1e-15
   private val Largest = 1e15
+  private val LeastSum = 1e-280
+  private val MostSum = 1e280
 }

@@ -37,4 +37,11 @@ class FixedPointTest extends AnyFunSuite {
   test("NaN stays NaN") {
     assert(sum(Seq(1.0, Double.NaN), 2).isNaN)
   }
+
+  test("a sum beyond its bound is NaN, and never another number") {
+    assert(sum(Seq(1e301, 1.0), 10).isNaN)
+    assert(sum(Seq(Double.PositiveInfinity), 10).isNaN)
+    assert(sum(Seq.fill(10)(8.0), 8).isNaN)
+    assert(sum(Seq(1e306), 1e306).isNaN)
+  }
 }
