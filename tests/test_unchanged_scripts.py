@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
 __all__ = ["place"]
 CONSTRUCTING = [step for step in FITS if step.startswith("fit")]
 AFTERWARDS = ["load_pipeline", "load_models"]
+KMEANS_SCRIPT = Path(__file__).parent / "kmeans_script.py"
 OFF = {"spark.accel.enabled": "false"}
 ON = {"spark.accel.enabled": "true"}
 PHASES = [
@@ -67,6 +68,20 @@ def test_it_loads_in_a_spark_without_our_jar(found: dict[str, Any], place: Place
     without = place.run(STOCK_SCRIPT, {"spark.master": "local[2]"}, [{"steps": AFTERWARDS}])
 
     assert without["sessions"][0]["steps"] == {step: {} for step in AFTERWARDS}
+
+
+def test_where_kryo_takes_registered_classes_alone_stock_spark_fits(place: Place) -> None:
+    kryo = {
+        "spark.master": "local[2]",
+        "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
+        "spark.kryo.registrationRequired": "true",
+        # What stock Spark's own fit needs.
+        "spark.kryo.classesToRegister": "[Lorg.apache.spark.mllib.clustering.VectorWithNorm;",
+    }
+
+    found = place.run(KMEANS_SCRIPT, plugin() | kryo, [{}])
+
+    assert found["sessions"][0]["steps"] == {"fit": {"fallback.KMeans.kryo": 1}}
 
 
 def _class(metadata: Path) -> str:

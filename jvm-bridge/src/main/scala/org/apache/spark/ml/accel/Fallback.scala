@@ -21,12 +21,17 @@ private[accel] object Fallback {
         "version",
         "A version of Spark other than 4.0 to 4.3 that lacks what training on the device shares with it"
       )
+  case object Kryo
+      extends Fallback(
+        "kryo",
+        "`spark.kryo.registrationRequired` is true, and the results of our tasks are of classes that nobody has registered"
+      )
   case object Daemon extends Fallback("daemon", "The node daemon can't be started or reached, or keeps ending")
   case object Kernel
       extends Fallback("kernel", "The daemon has no device for the kernel, or the device no memory for it")
   case object Room extends Fallback("room", "Neither shared memory nor disk has room for the packed rows")
 
-  val All: Seq[Fallback] = Seq(Rows, Classes, Version, Daemon, Kernel, Room)
+  val All: Seq[Fallback] = Seq(Rows, Classes, Version, Kryo, Daemon, Kernel, Room)
 
   /** What each failure of ours, in a task, is a reason for. */
   val Failures: Seq[(Class[_ <: Throwable], Fallback)] = Seq(

@@ -1,8 +1,11 @@
 package org.apache.spark.ml.accel
 
+import org.apache.spark.SparkContext
+import org.apache.spark.internal.config.Kryo
 import org.apache.spark.ml.Estimator
 import org.apache.spark.ml.util.Instrumentation
 import org.apache.spark.rdd.RDD
+import org.apache.spark.serializer.KryoSerializer
 import org.apache.spark.sql.catalyst.InternalRow
 
 /** Runs a fit over packed rows and lets go of them, however it ends. */
@@ -24,6 +27,8 @@ private[accel] object Fitting {
       log.logSumOfWeights(facts.weightSum)
       work(data, facts, log)
     }
+    if (registeredOnly(input.sparkContext))
+      throw new LeftToSpark(Fallback.Kryo, "spark.kryo.registrationRequired is true")
     val times = new FitTimes(input.sparkContext)
     try {
       val (first, facts) = PackedDataset.pack(input, rows, packing, fit, times)
@@ -39,6 +44,9 @@ private[accel] object Fitting {
       }
     } finally times.count(Accelerated.name(estimator))
   }
+
+  private def registeredOnly(context: SparkContext): Boolean =
+    context.env.serializer.isInstanceOf[KryoSerializer] && context.conf.get(Kryo.KRYO_REGISTRATION_REQUIRED)
 
   private def adapted(packing: Packing, facts: DataFacts): Option[Packing] = {
     facts.refused.foreach(throw _)
