@@ -97,6 +97,14 @@ class Fit:
         assert not self._thread.is_alive()
         return self
 
+    def result(self) -> KMeansModel:
+        """The model that it ends with; raises the error instead if there is one."""
+        self.join()
+        if self.error is not None:
+            raise self.error
+        assert self.model is not None
+        return self.model
+
     def cancelled(self) -> bool:
         """Cancels the job that runs now, if one does; whether the fit has ended."""
         self._spark.sparkContext.cancelJobGroup("faults")
@@ -122,7 +130,7 @@ def test_a_killed_daemon_changes_nothing(spark: SparkSession, node: Node, data: 
 
         node.daemon().kill()
 
-        assert centres(fit.join().model) == undisturbed
+        assert centres(fit.result()) == undisturbed
 
 
 def test_a_killed_worker_changes_nothing(spark: SparkSession, node: Node, data: DataFrame, undisturbed: bytes) -> None:
@@ -132,7 +140,7 @@ def test_a_killed_worker_changes_nothing(spark: SparkSession, node: Node, data: 
         workers = [one for one in node.daemon().children() if "spark_accel.daemon.worker" in one.cmdline()]
         workers[0].send_signal(signal.SIGKILL)
 
-        assert centres(fit.join().model) == undisturbed
+        assert centres(fit.result()) == undisturbed
 
 
 def test_a_cancelled_job_ends_the_fit_and_leaves_no_region(spark: SparkSession, node: Node, data: DataFrame) -> None:

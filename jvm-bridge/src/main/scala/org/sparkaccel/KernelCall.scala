@@ -1,5 +1,6 @@
 package org.sparkaccel
 
+import java.io.IOException
 import java.nio.{ByteBuffer, ByteOrder, DoubleBuffer, IntBuffer}
 import java.util.concurrent.{TimeoutException, TimeUnit}
 
@@ -73,7 +74,7 @@ final class KernelCall(model: String) {
       case Left(error)   =>
         if (number == KernelCall.Attempts) throw KernelCall.translated(client, error)
         if (KernelCall.unloaded(error)) KernelCall.load(client, model)
-        else if (error.getStatus.getCode == Status.Code.UNAVAILABLE && !KernelCall.ends(client, number)) {}
+        else if (KernelCall.unreached(error) && !KernelCall.ends(client, number)) {}
         else throw KernelCall.translated(client, error)
         attempt(client, message, number + 1)
     }
@@ -115,12 +116,19 @@ object KernelCall {
     val text = Option(status.getDescription).getOrElse(status.getCode.name)
     status.getCode match {
       case Status.Code.CANCELLED if Thread.currentThread.isInterrupted => error
-      case Status.Code.UNAVAILABLE | Status.Code.CANCELLED             => new RegionLost(text, error)
+      case Status.Code.CANCELLED                                       => new RegionLost(text, error)
+      case _ if unreached(error)                                       => new RegionLost(text, error)
       case Status.Code.NOT_FOUND if !unloaded(error)                   => new RegionLost(text, error)
       case _ if client.ended.isDone                                    => new RegionLost(text, error)
       case code => new KernelFailed(s"the daemon refused a request: $text ($code)", error)
     }
   }
+
+  /** Whether the daemon could not be asked. A connection that breaks is not always UNAVAILABLE: what the daemon itself
+    * says has no cause on this side.
+    */
+  private def unreached(error: StatusRuntimeException): Boolean =
+    error.getStatus.getCode == Status.Code.UNAVAILABLE || error.getCause.isInstanceOf[IOException]
 
   private def unloaded(error: StatusRuntimeException): Boolean =
     Option(error.getStatus.getDescription).exists(_.startsWith("Request for unknown model"))

@@ -1,10 +1,12 @@
 package org.sparkaccel
 
 import java.nio.{ByteBuffer, ByteOrder}
+import java.nio.channels.ClosedChannelException
 import java.nio.file.Files
 
 import scala.util.Using
 
+import io.grpc.Status
 import org.scalatest.funsuite.AnyFunSuite
 
 class KernelCallTest extends AnyFunSuite {
@@ -56,6 +58,15 @@ class KernelCallTest extends AnyFunSuite {
       region.close()
 
       intercept[RegionLost](lloyd(region, 0, 0).send(client))
+    }
+  }
+
+  test("a connection that breaks loses regions, whatever gRPC calls it") {
+    withDaemon { (_, client) =>
+      val broken = Status.UNKNOWN.withDescription("channel closed").withCause(new ClosedChannelException)
+
+      assert(KernelCall.translated(client, broken.asRuntimeException).isInstanceOf[RegionLost])
+      assert(KernelCall.translated(client, Status.UNKNOWN.asRuntimeException).isInstanceOf[KernelFailed])
     }
   }
 
