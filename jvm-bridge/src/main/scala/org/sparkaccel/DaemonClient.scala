@@ -11,7 +11,7 @@ import io.grpc.netty.shaded.io.netty.channel.{ChannelOption, MultiThreadIoEventL
 import io.grpc.netty.shaded.io.netty.channel.epoll.{Epoll, EpollDomainSocketChannel, EpollIoHandler}
 import io.grpc.netty.shaded.io.netty.channel.unix.DomainSocketAddress
 import io.grpc.netty.shaded.io.netty.util.concurrent.DefaultThreadFactory
-import io.grpc.Metadata
+import io.grpc.{ClientInterceptors, Metadata}
 import io.grpc.stub.{MetadataUtils, StreamObserver}
 import org.sparkaccel.inference.{GRPCInferenceServiceGrpc, ModelStatisticsRequest}
 import org.sparkaccel.protocol.{LeaseGrant, LeaseRequest, NodeGrpc}
@@ -61,15 +61,21 @@ final class DaemonClient(socket: Path, name: String, val disk: Option[Path] = No
   /** What the daemon granted. */
   val grant: LeaseGrant = firstAnswer()
 
+  private val leased = ClientInterceptors.intercept(
+    channel,
+    MetadataUtils.newAttachHeadersInterceptor {
+      val headers = new Metadata
+      headers.put(LeaseKey, grant.getLease)
+      headers
+    }
+  )
+
   /** The calls of KServe v2, under this client's lease. They throw io.grpc.StatusRuntimeException. */
   val inference: GRPCInferenceServiceGrpc.GRPCInferenceServiceBlockingStub =
-    GRPCInferenceServiceGrpc
-      .newBlockingStub(channel)
-      .withInterceptors(MetadataUtils.newAttachHeadersInterceptor {
-        val headers = new Metadata
-        headers.put(LeaseKey, grant.getLease)
-        headers
-      })
+    GRPCInferenceServiceGrpc.newBlockingStub(leased)
+
+  /** The same calls, which don't wait for the answer. */
+  val futures: GRPCInferenceServiceGrpc.GRPCInferenceServiceFutureStub = GRPCInferenceServiceGrpc.newFutureStub(leased)
 
   /** Completes when the lease ends, however it ends. */
   def ended: CompletableFuture[Unit] = stream.ended

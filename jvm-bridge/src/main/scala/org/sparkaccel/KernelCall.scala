@@ -2,7 +2,7 @@ package org.sparkaccel
 
 import java.io.IOException
 import java.nio.{ByteBuffer, ByteOrder, DoubleBuffer, IntBuffer}
-import java.util.concurrent.{TimeoutException, TimeUnit}
+import java.util.concurrent.{ExecutionException, Future, TimeoutException, TimeUnit}
 
 import scala.annotation.tailrec
 import scala.jdk.CollectionConverters._
@@ -23,7 +23,7 @@ class RegionLost(message: String, cause: Throwable = null) extends RuntimeExcept
   * {{{
   * val sums = new KernelCall("kmeans_lloyd").parameter("rows", n)
   *   .region("values", "FP32", n * stride, region, 0, 4 * n * stride).doubles("centres", centres).send(region.client)
-  * sums("cost").get(0)
+  * sums()("cost").get(0)
   * }}}
   */
 final class KernelCall(model: String) {
@@ -57,26 +57,37 @@ final class KernelCall(model: String) {
     this
   }
 
-  /** Throws [[RegionLost]], [[KernelFailed]]. */
-  def send(client: DaemonClient): KernelCall.Answer = {
-    val answer = attempt(client, request.build(), 1)
-    val outputs = answer.getOutputsList.asScala.zip(answer.getRawOutputContentsList.asScala)
-    new KernelCall.Answer(outputs.map { case (output, content) => output.getName -> content }.toMap)
+  /** Sends it; what this gives waits for the answer, and throws [[RegionLost]], [[KernelFailed]]. One that nobody waits for
+    * any more is cancelled with the io.grpc.Context in which it was sent.
+    */
+  def send(client: DaemonClient): () => KernelCall.Answer = {
+    val message = request.build()
+    val sent = client.futures.modelInfer(message)
+    () => {
+      val answer = await(client, message, sent, 1)
+      val outputs = answer.getOutputsList.asScala.zip(answer.getRawOutputContentsList.asScala)
+      new KernelCall.Answer(outputs.map { case (output, content) => output.getName -> content }.toMap)
+    }
   }
 
   @tailrec
-  private def attempt(client: DaemonClient, message: ModelInferRequest, number: Int): ModelInferResponse = {
+  private def await(
+      client: DaemonClient,
+      message: ModelInferRequest,
+      sent: Future[ModelInferResponse],
+      attempt: Int
+  ): ModelInferResponse = {
     val result =
-      try Right(client.inference.modelInfer(message))
-      catch { case error: StatusRuntimeException => Left(error) }
+      try Right(sent.get())
+      catch { case KernelCall.Refused(error) => Left(error) }
     result match {
       case Right(answer) => answer
       case Left(error)   =>
-        if (number == KernelCall.Attempts) throw KernelCall.translated(client, error)
+        if (attempt == KernelCall.Attempts) throw KernelCall.translated(client, error)
         if (KernelCall.unloaded(error)) KernelCall.load(client, model)
-        else if (KernelCall.unreached(error) && !KernelCall.ends(client, number)) {}
+        else if (KernelCall.unreached(error) && !KernelCall.ends(client, attempt)) {}
         else throw KernelCall.translated(client, error)
-        attempt(client, message, number + 1)
+        await(client, message, client.futures.modelInfer(message), attempt + 1)
     }
   }
 
@@ -105,6 +116,11 @@ object KernelCall {
     def ints(name: String): IntBuffer = buffer(name).asIntBuffer
 
     private def buffer(name: String) = outputs(name).asReadOnlyByteBuffer.order(ByteOrder.LITTLE_ENDIAN)
+  }
+
+  private object Refused {
+    def unapply(error: ExecutionException): Option[StatusRuntimeException] =
+      Option(error.getCause).collect { case status: StatusRuntimeException => status }
   }
 
   private val Attempts = 12

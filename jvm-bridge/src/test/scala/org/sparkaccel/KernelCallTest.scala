@@ -35,7 +35,7 @@ class KernelCallTest extends AnyFunSuite {
 
   test("a kernel is loaded when it is first called, and answers by name") {
     withDaemon { (_, client) =>
-      val answer = lloyd(rows(client), 0, 0, 4, 4).send(client)
+      val answer = lloyd(rows(client), 0, 0, 4, 4).send(client)()
 
       assert(Seq(answer("weight_sums").get(0), answer("weight_sums").get(1)) == Seq(1.0, 1.0))
       assert(Seq.tabulate(4)(answer("sums").get(_)) == Seq(1.0, 2.0, 3.0, 4.0))
@@ -45,7 +45,7 @@ class KernelCallTest extends AnyFunSuite {
 
   test("what the daemon refuses fails, in the daemon's words") {
     withDaemon { (_, client) =>
-      val error = intercept[KernelFailed](lloyd(rows(client), 1, 2, 3).send(client))
+      val error = intercept[KernelFailed](lloyd(rows(client), 1, 2, 3).send(client)())
 
       assert(error.getMessage.contains("centres"))
     }
@@ -54,10 +54,10 @@ class KernelCallTest extends AnyFunSuite {
   test("a region that the daemon does not have is lost") {
     withDaemon { (_, client) =>
       val region = rows(client)
-      lloyd(region, 0, 0).send(client)
+      lloyd(region, 0, 0).send(client)()
       region.close()
 
-      intercept[RegionLost](lloyd(region, 0, 0).send(client))
+      intercept[RegionLost](lloyd(region, 0, 0).send(client)())
     }
   }
 
@@ -79,11 +79,11 @@ class KernelCallTest extends AnyFunSuite {
       process.destroyForcibly()
       process.onExit.join()
 
-      intercept[RegionLost](lloyd(region, 0, 0).send(first))
+      intercept[RegionLost](lloyd(region, 0, 0).send(first)())
 
       assert(region.lost)
       val second = node.client()
-      assert(lloyd(rows(second), 0, 0).send(second)("cost").get(0) == 30.0)
+      assert(lloyd(rows(second), 0, 0).send(second)()("cost").get(0) == 30.0)
     }
   }
 }

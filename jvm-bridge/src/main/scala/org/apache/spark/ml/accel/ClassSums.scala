@@ -39,7 +39,7 @@ final private[accel] class ClassSums(data: PackedDataset, facts: DataFacts, squa
 }
 
 private object ClassSums {
-  private def ask(packed: PackedPartition, classes: Int, squares: Boolean): KernelCall.Answer =
+  private def ask(packed: PackedPartition, classes: Int, squares: Boolean): () => KernelCall.Answer =
     packed.call("naive_bayes_sums")(_.parameter("classes", classes.toLong).parameter("squares", squares))
 
   private def sums(

@@ -22,6 +22,7 @@ private[accel] object Fitting {
   ): M = {
     def logged(facts: DataFacts)(data: PackedDataset): M = Instrumentation.instrumented { log =>
       log.logPipelineStage(estimator)
+      log.logDataset(input)
       log.logNumFeatures(facts.features)
       log.logNumExamples(facts.rows)
       log.logSumOfWeights(facts.weightSum)

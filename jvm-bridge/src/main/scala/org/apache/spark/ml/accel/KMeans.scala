@@ -30,7 +30,6 @@ class KMeans(override val uid: String) extends StockKMeans(uid) with TakesOver {
     val (input, rows) = Rows.rdd(dataset, $(featuresCol), None, get(weightCol))
     val packing = Packing(fit.settings.mlFloat64, normalized = cosine, labels = false)
     Fitting(this, input, rows, packing, fit) { (data, facts, log) =>
-      log.logDataset(dataset)
       log.logParams(
         this,
         featuresCol,

@@ -91,12 +91,19 @@ final private[accel] class KMeansInitialisation(
   /** Rows with their places, each taken with a probability proportional to its cost. */
   private def choose(step: Int, centres: Seq[Array[Double]]): Array[(Place, Vector)] = {
     val (drawn, k) = (this.drawn, this.k) // not this object
-    val total = data.collect()((_, packed) => NearestCentres.of(packed, centres).total).toSeq.sortBy(_._1).map(_._2).sum
+    val totals = data.collect() { (_, packed) =>
+      val nearest = NearestCentres.of(packed, centres)
+      () => nearest().total
+    }
+    val total = totals.toSeq.sortBy(_._1).map(_._2).sum
     val found = data.collect() { (index, packed) =>
       val random = new XORShiftRandom(drawn ^ (step << 16) ^ index)
-      val costs = NearestCentres.of(packed, centres).costs
-      val rows = chosen(costs.length)(row => random.nextDouble() < 2.0 * costs(row) * k / total)
-      vectors(packed, index, rows)
+      val nearest = NearestCentres.of(packed, centres)
+      () => {
+        val costs = nearest().costs
+        val rows = chosen(costs.length)(row => random.nextDouble() < 2.0 * costs(row) * k / total)
+        vectors(packed, index, rows)
+      }
     }
     found.toArray.sortBy(_._1).flatMap(_._2)
   }
@@ -104,8 +111,8 @@ final private[accel] class KMeansInitialisation(
   /** How many rows each of `count` centres is the nearest of. */
   private def nearestRows(centres: Seq[Array[Double]], count: Int): Array[Double] = {
     val scale = FixedPoint.scale(facts.rows.toDouble)
-    val sums = data.sum()(NearestCentres.of(_, centres).counts) { (_, counts) =>
-      val fixed = new FixedPointSums(count)
+    val sums = data.sum()(NearestCentres.of(_, centres)) { (_, nearest) =>
+      val (fixed, counts) = (new FixedPointSums(count), nearest.counts)
       counts.indices.foreach(centre => fixed.add(centre, counts(centre), scale))
       fixed
     }
@@ -115,7 +122,7 @@ final private[accel] class KMeansInitialisation(
   /** The rows at these places, as they are packed. */
   private def packed(places: Array[Place]): Array[Vector] = {
     val wanted = places.groupMap(_._1)(_._2)
-    val rows = data.collect(wanted.keys)((index, packed) => vectors(packed, index, wanted(index)))
+    val rows = data.collect(wanted.keys)((index, packed) => () => vectors(packed, index, wanted(index)))
     places.map(rows.values.flatten.toMap)
   }
 

@@ -1,5 +1,7 @@
 package org.apache.spark.ml.accel
 
+import java.util.Arrays
+
 import org.apache.spark.ml.linalg.{Vector, Vectors}
 import org.sparkaccel.KernelCall
 
@@ -22,31 +24,33 @@ final private[accel] case class LloydScales(
   */
 final private[accel] class Lloyd(data: PackedDataset, facts: DataFacts) {
 
-  /** Assigns each row to the nearest of `centres` (the first of equally near ones) and sums up. Centres travel with the
-    * tasks.
-    */
-  def step(centres: Array[Vector]): LloydStep = {
+  private val scales: LloydScales = {
     val weight = facts.weightSum
     val origin = if (data.float64) new Array[Double](facts.features) else facts.mean
     val largest = Array.tabulate(facts.features)(j => facts.reach(j) + math.abs(facts.mean(j) - origin(j)))
     // Centres are means or rows: both lie in the box that the reach spans about the mean.
     val cost = FixedPoint.scale(weight * facts.reach.map(reach => 4 * reach * reach).sum)
-    val scales = LloydScales(
+    LloydScales(
       origin,
       largest.map(value => FixedPoint.scale(weight * value)),
       FixedPoint.scale(weight),
       cost,
       FixedPoint.scale(data.partitions / cost)
     )
-    val flat = centres.flatMap(_.toArray)
-    val sums = data.sum()(Lloyd.ask(_, flat))(Lloyd.sums(_, _, scales))
-    new LloydStep(centres.length, scales, sums)
+  }
+
+  /** Assigns each row to the nearest of `centres` (the first of equally near ones) and sums up. Centres travel with the
+    * tasks.
+    */
+  def step(centres: Array[Vector]): LloydStep = {
+    val (scales, flat) = (this.scales, centres.flatMap(_.toArray)) // not this object
+    new LloydStep(centres.length, scales, data.sum()(Lloyd.ask(_, flat))(Lloyd.sums(_, _, scales)))
   }
 }
 
 private object Lloyd {
 
-  private def ask(packed: PackedPartition, centres: Array[Double]): KernelCall.Answer =
+  private def ask(packed: PackedPartition, centres: Array[Double]): () => KernelCall.Answer =
     packed.call("kmeans_lloyd")(_.doubles("centres", packed.shifted(centres)))
 
   /** Sums of clusters by feature, then their weights, then the cost and its rest. */
@@ -83,8 +87,8 @@ final private[accel] class LloydStep(k: Int, scales: LloydScales, sums: FixedPoi
   /** The mean of a cluster that has weight. */
   def mean(cluster: Int): Vector = {
     val factor = 1 / weightSums(cluster) // and no division, for stock Spark's last digit
-    Vectors.dense(
-      Array.tabulate(features)(j => scales.origin(j) + factor * sums(cluster * features + j, scales.features(j)))
-    )
+    val mean = new Array[Double](features)
+    Arrays.setAll(mean, (j: Int) => scales.origin(j) + factor * sums(cluster * features + j, scales.features(j)))
+    Vectors.dense(mean)
   }
 }

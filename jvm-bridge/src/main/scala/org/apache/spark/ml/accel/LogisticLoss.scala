@@ -1,5 +1,7 @@
 package org.apache.spark.ml.accel
 
+import java.util.Arrays
+
 import breeze.linalg.{DenseVector => BreezeVector}
 import breeze.optimize.DiffFunction
 import org.apache.spark.broadcast.Broadcast
@@ -26,7 +28,8 @@ final private[accel] class LogisticLoss(
     val lossScale = space.lossScale(coefficients)
     val sums = LogisticLoss.sum(data, shared, coefficients, lossScale, aggregationDepth)
     val scales = space.gradientScales
-    val gradient = new DenseVector(Array.tabulate(space.dimension)(i => sums(i, scales(i)) / space.weightSum))
+    val gradient = new DenseVector(new Array[Double](space.dimension))
+    Arrays.setAll(gradient.values, (i: Int) => sums(i, scales(i)) / space.weightSum)
     val loss = sums(space.dimension, lossScale) / space.weightSum
     val penalty = regularization.fold(0.0) { penalties =>
       val (value, slope) = penalties.calculate(new DenseVector(coefficients))

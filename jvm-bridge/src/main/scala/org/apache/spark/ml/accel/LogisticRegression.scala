@@ -25,7 +25,6 @@ class LogisticRegression(override val uid: String) extends StockLogisticRegressi
     val stock = new StockLogisticMembers(this)
     val (input, rows) = Rows.rdd(dataset, $(featuresCol), Some($(labelCol)), get(weightCol))
     Fitting(this, input, rows, Packing(fit.settings.mlFloat64), fit) { (data, facts, log) =>
-      log.logDataset(dataset)
       log.logParams(
         this,
         labelCol,

@@ -12,7 +12,7 @@ final private[accel] class LogisticRequest(space: LogisticSpace, packed: PackedP
 
   private def offset(j: Int): Double = packed.shift(j) - space.origin(j)
 
-  def send(coefficients: Array[Double]): KernelCall.Answer = {
+  def send(coefficients: Array[Double]): () => KernelCall.Answer = {
     val own = new Array[Double](sets * features) // row-major
     val intercepts = new Array[Double](sets)
     for (set <- 0 until sets) {

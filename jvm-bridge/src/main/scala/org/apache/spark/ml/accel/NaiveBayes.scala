@@ -37,7 +37,6 @@ class NaiveBayes(override val uid: String) extends StockNaiveBayes(uid) with Tak
         throw new LeftToSpark(Fallback.Rows, "there are labels beyond the thresholds")
       for (label <- 0 until facts.labels.size if facts.labels.count(label) > 0 && facts.labels.weight(label) == 0)
         throw new LeftToSpark(Fallback.Rows, s"only rows of weight 0 have label $label")
-      log.logDataset(dataset)
       log.logParams(
         this,
         labelCol,

@@ -1,5 +1,7 @@
 package org.apache.spark.ml.accel
 
+import org.sparkaccel.KernelCall
+
 /** The nearest of some centres to each row of a packed partition, and the squared distance to it.
   *
   * Centres come in groups, and the nearest within a group is looked for first: whether groups come one by one, or all
@@ -17,14 +19,13 @@ final private[accel] class NearestCentres private (
     val costs: Array[Double]
 ) {
 
-  /** Also of another group of centres, [n x features]; of equally near ones the first counts. */
-  private def and(packed: PackedPartition, group: Array[Double]): NearestCentres = {
-    val answer = packed.call("kmeans_costs")(_.doubles("centres", packed.shifted(group)))
-    val (nearest, least) = (new Array[Int](packed.rows), new Array[Double](packed.rows))
+  /** Also of another group of `count` centres; of equally near ones the first counts. */
+  private def and(rows: Int, count: Int, answer: KernelCall.Answer): NearestCentres = {
+    val (nearest, least) = (new Array[Int](rows), new Array[Double](rows))
     answer.ints("nearest").get(nearest)
     answer("costs").get(least)
     var row = 0
-    while (row < packed.rows) {
+    while (row < rows) {
       nearest(row) += centres
       if (centres > 0 && costs(row) <= least(row)) {
         nearest(row) = indices(row)
@@ -32,7 +33,7 @@ final private[accel] class NearestCentres private (
       }
       row += 1
     }
-    new NearestCentres(groups + 1, centres + group.length / packed.features, nearest, least)
+    new NearestCentres(groups + 1, centres + count, nearest, least)
   }
 
   /** The sum of the squared distances. */
@@ -54,11 +55,18 @@ final private[accel] class NearestCentres private (
 private[accel] object NearestCentres {
   private val None = new NearestCentres(0, 0, Array.empty, Array.empty)
 
-  /** Of groups of centres [n x features]; only of those is computed what the partition does not know yet. */
-  def of(packed: PackedPartition, groups: Seq[Array[Double]]): NearestCentres = {
+  /** Of groups of centres [n x features]; only of those is asked what the partition does not know yet. What this gives
+    * waits for the answers.
+    */
+  def of(packed: PackedPartition, groups: Seq[Array[Double]]): () => NearestCentres = {
     val known = packed.nearest.filter(_.groups <= groups.size).getOrElse(None)
-    val found = groups.drop(known.groups).foldLeft(known)(_.and(packed, _))
-    packed.nearest = Some(found)
-    found
+    val asked = groups.drop(known.groups).map { group =>
+      group.length / packed.features -> packed.call("kmeans_costs")(_.doubles("centres", packed.shifted(group)))
+    }
+    () => {
+      val found = asked.foldLeft(known) { case (nearest, (count, answer)) => nearest.and(packed.rows, count, answer()) }
+      packed.nearest = Some(found)
+      found
+    }
   }
 }

@@ -1,16 +1,15 @@
 package org.apache.spark.ml.accel
 
-import java.util.concurrent.ExecutionException
-
 import scala.annotation.tailrec
+import scala.collection.mutable
 import scala.reflect.ClassTag
 
+import io.grpc.Context
 import org.apache.spark.{SparkContext, SparkEnv, TaskContext}
 import org.apache.spark.broadcast.Broadcast
 import org.apache.spark.rdd.RDD
 import org.apache.spark.scheduler.ExecutorCacheTaskLocation
 import org.apache.spark.sql.catalyst.InternalRow
-import org.apache.spark.util.ThreadUtils
 import org.sparkaccel.RegionLost
 
 /** The rows of a fit, packed on the nodes where they are computed and kept there until `close`.
@@ -39,23 +38,27 @@ final private[accel] class PackedDataset private (
   /** How many partitions the data has, with those that have no rows. */
   def partitions: Int = packing.getNumPartitions
 
-  /** Sums over all partitions, by a tree as deep as `depth`, of what `ask` gets and `sums` makes of it. */
-  def sum[A](depth: Int = 2)(ask: PackedPartition => A)(sums: (PackedPartition, A) => FixedPointSums): FixedPointSums =
-    reduce(places.keys.toSeq, depth)((_, packed) => (packed, ask(packed)))(
-      (_, answer) => sums.tupled(answer),
+  /** Sums over all partitions, by a tree as deep as `depth`, of what `ask` gets and `sums` makes of it. `ask` sends a
+    * request; what it gives waits for the answer.
+    */
+  def sum[A](
+      depth: Int = 2
+  )(ask: PackedPartition => () => A)(sums: (PackedPartition, A) => FixedPointSums): FixedPointSums =
+    reduce(places.keys.toSeq, depth)((_, packed) => ask(packed))(
+      (_, packed, answer) => sums(packed, answer),
       (one: FixedPointSums, other: FixedPointSums) => one.merge(other)
     )
 
   /** What `ask` gets from each of the partitions `indices`, all that have rows if not said, by index. */
-  def collect[A](indices: Iterable[Int] = places.keys)(ask: (Int, PackedPartition) => A): Map[Int, A] =
+  def collect[A](indices: Iterable[Int] = places.keys)(ask: (Int, PackedPartition) => () => A): Map[Int, A] =
     reduce(indices.toSeq, 2)(ask)(
-      (index, answer) => Map(index -> answer),
+      (index, _, answer) => Map(index -> answer),
       (one: Map[Int, A], other: Map[Int, A]) => one ++ other
     )
 
   private def reduce[A, T: ClassTag](indices: Seq[Int], depth: Int)(
-      ask: (Int, PackedPartition) => A
-  )(part: (Int, A) => T, merge: (T, T) => T): T = {
+      ask: (Int, PackedPartition) => () => A
+  )(part: (Int, PackedPartition, A) => T, merge: (T, T) => T): T = {
     val work = new PackedWork(packer.scope, packer.times, ask, part, merge)
 
     @tailrec
@@ -185,15 +188,15 @@ private[accel] object PackedDataset {
 /** What a task made of its partitions, and which of them are not packed there. */
 final private[accel] case class Outcome[T](done: Option[T], missing: Seq[Int])
 
-/** What a task does with a group of partitions in its process: it asks the daemon about all of them at once, makes
-  * something of each answer, and merges that. A class and no closure: Spark searches the byte code of closures for what
-  * they use, which takes longer than the task.
+/** What a task does with a group of partitions in its process: it sends requests for several at once, makes something of
+  * each answer while the device works on the next, and merges that. A class and no closure: Spark searches the byte code
+  * of closures for what they use, which takes longer than the task.
   */
 final private[accel] class PackedWork[A, T](
     val scope: Broadcast[FitScope],
     times: FitTimes,
-    ask: (Int, PackedPartition) => A,
-    part: (Int, A) => T,
+    ask: (Int, PackedPartition) => () => A,
+    part: (Int, PackedPartition, A) => T,
     merge: (T, T) => T
 ) extends ((TaskContext, Iterator[Seq[Int]]) => Outcome[T])
     with Serializable {
@@ -202,18 +205,33 @@ final private[accel] class PackedWork[A, T](
     groups.map(on(_, scope.value)).reduce(merged)
 
   def on(indices: Seq[Int], scope: FitScope): Outcome[T] = {
-    val results = FitTimes.timed(times.requests) {
-      ThreadUtils.parmap(indices, "accel-requests", math.min(PackedWork.InFlight, indices.size)) { index =>
-        try scope.find(index).map(packed => index -> ask(index, packed)).toRight(index)
-        catch {
-          case _: RegionLost => Left(index)
-          case error: Error  => throw new ExecutionException(error) // or parmap would wait for ever
-        }
-      }
+    val sent = new mutable.Queue[(Int, PackedPartition, () => A)]
+    val missing = Seq.newBuilder[Int]
+    var done = Option.empty[T]
+
+    def send(index: Int): Unit = scope.find(index) match {
+      case Some(packed) => sent.enqueue((index, packed, FitTimes.timed(times.requests)(ask(index, packed))))
+      case None         => missing += index
     }
-    val (missing, answers) = results.partitionMap(identity)
-    val done = FitTimes.timed(times.reduction)(answers.map(part.tupled).reduceOption(merge))
-    Outcome(done, missing)
+
+    def receive(): Unit = {
+      val (index, packed, request) = sent.dequeue()
+      try {
+        val answer = FitTimes.timed(times.requests)(request())
+        done = FitTimes.timed(times.reduction)((done ++ Some(part(index, packed, answer))).reduceOption(merge))
+      } catch { case _: RegionLost => missing += index }
+    }
+
+    val calls = Context.current.withCancellation()
+    val before = calls.attach()
+    try {
+      for (index <- indices) {
+        if (sent.size == PackedWork.InFlight) receive()
+        send(index)
+      }
+      while (sent.nonEmpty) receive()
+    } finally calls.detachAndCancel(before, null) // requests whose answers nobody waits for any more
+    Outcome(done, missing.result())
   }
 
   def merged(one: Outcome[T], other: Outcome[T]): Outcome[T] =

@@ -1,5 +1,7 @@
 package org.apache.spark.ml.accel
 
+import java.util.Arrays
+
 import org.sparkaccel.{KernelCall, Region}
 
 /** One column of a packed partition: `elements` elements of `datatype`, `bytes` bytes at `offset` of a region. */
@@ -34,8 +36,8 @@ final private[accel] class PackedPartition(
   /** Whether the daemon that has it has gone. */
   def lost: Boolean = regions.exists(_.lost)
 
-  /** Has kernel `model` work on it. Throws [[org.sparkaccel.RegionLost]], [[org.sparkaccel.KernelFailed]]. */
-  def call(model: String)(complete: KernelCall => KernelCall): KernelCall.Answer = {
+  /** Has kernel `model` work on it; see [[org.sparkaccel.KernelCall.send]] for what it gives. */
+  def call(model: String)(complete: KernelCall => KernelCall): () => KernelCall.Answer = {
     val call = new KernelCall(if (float64) s"${model}_fp64" else model)
       .parameter("rows", rows.toLong)
       .parameter("features", features.toLong)
@@ -62,10 +64,15 @@ final private[accel] class PackedPartition(
     def values(first: Long, count: Int): Array[Double] = {
       val column = byName("values")
       val buffer = column.region.read(column.offset + width * first, width * count)
-      if (float64) Array.fill(count)(buffer.getDouble()) else Array.fill(count)(buffer.getFloat().toDouble)
+      val read = new Array[Double](count)
+      Arrays.setAll(read, (_: Int) => if (float64) buffer.getDouble() else buffer.getFloat().toDouble)
+      read
     }
     byName.get("row_pointers") match {
-      case None => values(index.toLong * Packing.stride(features), features).zip(shift).map { case (x, a) => x + a }
+      case None =>
+        val row = values(index.toLong * Packing.stride(features), features)
+        Arrays.setAll(row, (j: Int) => row(j) + shift(j))
+        row
       case Some(pointers) =>
         val both = pointers.region.read(pointers.offset + 8L * index, 16)
         val (first, end) = (both.getLong(), both.getLong())

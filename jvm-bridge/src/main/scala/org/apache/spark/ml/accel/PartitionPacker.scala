@@ -23,7 +23,7 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
       else {
         val features = sample.head.features.size
         if (sample.exists(_.features.size != features)) refuse("vectors of different lengths")
-        val nonZero = sample.map(_.features.values.count(_ != 0).toLong).sum
+        val nonZero = sample.map(row => nonZeros(row.features.values)).sum
         val sparse = nonZero < Packing.SparseBelow * features * sample.size
         val encoder =
           if (sparse) new SparseEncoder(features, packing, newRegion)
@@ -140,6 +140,12 @@ private object PartitionPacker {
   private def refuse(what: String): Nothing = throw new LeftToSpark(Fallback.Rows, s"there are $what")
 
   final private class Row(val features: Features, val label: Int, val weight: Double)
+
+  private def nonZeros(values: Array[Double]): Long = {
+    var (i, count) = (0, 0L)
+    while (i < values.length) { if (values(i) != 0) count += 1; i += 1 }
+    count
+  }
 
   def densified(features: Features, size: Int): Array[Double] =
     if (features.dense) features.values

@@ -79,17 +79,18 @@ private[accel] object Rows {
     val named = weight.filter(_.nonEmpty)
     val wanted = (features +: (label.toSeq ++ named)).map(col)
     // Of what the columns are, and not of the dataset's fields: a name may be that of a field in a struct.
-    val types = dataset.select(wanted: _*).schema.map(_.dataType)
-    // Columns that need no cast cost no projection, which would copy the whole row.
-    val columns = wanted.head +: wanted.tail.zip(types.tail).map { case (column, datatype) =>
-      if (datatype == DoubleType) column else column.cast(DoubleType)
-    }
+    val selected = dataset.select(wanted: _*)
+    val types = selected.schema.map(_.dataType)
+    // Columns that need no cast cost no projection, which would copy the whole row, and no second analysis.
+    val input =
+      if (types.tail.forall(_ == DoubleType)) selected
+      else dataset.select(wanted.head +: wanted.tail.map(_.cast(DoubleType)): _*)
     val kind = types.head match {
       case _: VectorUDT             => Vectors
       case ArrayType(DoubleType, _) => Doubles
       case ArrayType(FloatType, _)  => Floats
       case other                    => throw new IllegalArgumentException(s"features of type ${other.simpleString}")
     }
-    (dataset.select(columns: _*).queryExecution.toRdd, new Rows(kind, label.isDefined, named.isDefined))
+    (input.queryExecution.toRdd, new Rows(kind, label.isDefined, named.isDefined))
   }
 }

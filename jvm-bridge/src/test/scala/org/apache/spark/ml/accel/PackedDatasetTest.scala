@@ -19,7 +19,8 @@ class PackedDatasetTest extends AnyFunSuite with BeforeAndAfterAll {
   for ((executors, way) <- Seq(2 -> "by the driver", 9 -> "by a tree"))
     test(s"partitions that no task finds are named, merged $way") {
       val scope = context.broadcast(new FitScope)
-      val work = new PackedWork[Int, Int](scope, new FitTimes(context), (index, _) => index, (_, index) => index, _ + _)
+      val work =
+        new PackedWork[Int, Int](scope, new FitTimes(context), (index, _) => () => index, (_, _, index) => index, _ + _)
       val groups = (0 until executors).map(i => Seq(2 * i, 2 * i + 1) -> Seq(s"executor_host_$i"))
 
       val outcome = PackedDataset.run(context, groups, work, depth = 2)
