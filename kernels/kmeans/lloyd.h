@@ -290,27 +290,30 @@ INNER void costs_sparse_slice(
     }
 }
 
-// One work item a slice.
 __kernel void lloyd(SLICE_PARAMETERS,
     int k, __global const double *centres, __global const real *packed, __global const real *bias,
     double largest_squared_norm)
 {
-    __global double *partial = partials + get_global_id(0) * (long)length;
-    clear(partial, length);
-    lloyd_slice(
-        SLICE_COUNT, features, stride, values + SLICE_START * stride, FROM_START(weights), k, centres, packed, bias,
-        largest_squared_norm, partial);
+    FOR_EACH_SLICE {
+        __global double *partial = SLICE_SUMS;
+        clear(partial, length);
+        lloyd_slice(
+            SLICE_COUNT, features, stride, values + SLICE_START * stride, FROM_START(weights), k, centres, packed, bias,
+            largest_squared_norm, partial);
+    }
 }
 
 __kernel void lloyd_sparse(SLICE_PARAMETERS,
     int k, __global const double *centres, __global const real *coefficients, __global const real *bias,
     double largest_squared_norm, __global const double *squared_norms)
 {
-    __global double *partial = partials + get_global_id(0) * (long)length;
-    clear(partial, length);
-    lloyd_sparse_slice(
-        SLICE_COUNT, stride, values, indices, FROM_START(pointers), FROM_START(weights), k, centres, squared_norms,
-        coefficients, bias, largest_squared_norm, partial);
+    FOR_EACH_SLICE {
+        __global double *partial = SLICE_SUMS;
+        clear(partial, length);
+        lloyd_sparse_slice(
+            SLICE_COUNT, stride, values, indices, FROM_START(pointers), FROM_START(weights), k, centres, squared_norms,
+            coefficients, bias, largest_squared_norm, partial);
+    }
 }
 
 // nearest[row] = index of the nearest centre, partials[row] = squared distance to it.
@@ -318,16 +321,20 @@ __kernel void costs(SLICE_PARAMETERS,
     int k, __global const double *centres, __global const real *packed, __global const real *bias,
     double largest_squared_norm, __global int *nearest)
 {
-    costs_slice(
-        SLICE_COUNT, features, stride, values + SLICE_START * stride, k, centres, packed, bias, largest_squared_norm,
-        partials + SLICE_START, nearest + SLICE_START);
+    FOR_EACH_SLICE {
+        costs_slice(
+            SLICE_COUNT, features, stride, values + SLICE_START * stride, k, centres, packed, bias, largest_squared_norm,
+            partials + SLICE_START, nearest + SLICE_START);
+    }
 }
 
 __kernel void costs_sparse(SLICE_PARAMETERS,
     int k, __global const double *centres, __global const real *coefficients, __global const real *bias,
     double largest_squared_norm, __global const double *squared_norms, __global int *nearest)
 {
-    costs_sparse_slice(
-        SLICE_COUNT, stride, values, indices, FROM_START(pointers), k, centres, squared_norms, coefficients, bias,
-        largest_squared_norm, partials + SLICE_START, nearest + SLICE_START);
+    FOR_EACH_SLICE {
+        costs_sparse_slice(
+            SLICE_COUNT, stride, values, indices, FROM_START(pointers), k, centres, squared_norms, coefficients, bias,
+            largest_squared_norm, partials + SLICE_START, nearest + SLICE_START);
+    }
 }

@@ -153,21 +153,25 @@ INNER void binomial_sparse_slice(
     partial[stride + 1] = sum_lanes(losses);
 }
 
-// One work item a slice. `block` (a multiple of LANES, at most BLOCK) is how many rows are read twice in a row.
+// `block` (a multiple of LANES, at most BLOCK) is how many rows are read twice in a row.
 __kernel void binomial(SLICE_PARAMETERS, __global const double *coefficients, double intercept, int block)
 {
-    __global double *partial = partials + get_global_id(0) * (long)length;
-    clear(partial, length);
-    binomial_slice(
-        SLICE_COUNT, stride, block, values + SLICE_START * stride, FROM_START(labels), FROM_START(weights), coefficients,
-        intercept, partial);
+    FOR_EACH_SLICE {
+        __global double *partial = SLICE_SUMS;
+        clear(partial, length);
+        binomial_slice(
+            SLICE_COUNT, stride, block, values + SLICE_START * stride, FROM_START(labels), FROM_START(weights), coefficients,
+            intercept, partial);
+    }
 }
 
 __kernel void binomial_sparse(SLICE_PARAMETERS, __global const double *coefficients, double intercept, int block)
 {
-    __global double *partial = partials + get_global_id(0) * (long)length;
-    clear(partial, length);
-    binomial_sparse_slice(
-        SLICE_COUNT, stride, values, indices, FROM_START(pointers), FROM_START(labels), FROM_START(weights), coefficients,
-        intercept, partial);
+    FOR_EACH_SLICE {
+        __global double *partial = SLICE_SUMS;
+        clear(partial, length);
+        binomial_sparse_slice(
+            SLICE_COUNT, stride, values, indices, FROM_START(pointers), FROM_START(labels), FROM_START(weights), coefficients,
+            intercept, partial);
+    }
 }

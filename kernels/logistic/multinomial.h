@@ -178,31 +178,35 @@ INNER void multinomial_sparse_slice(
     multiplier_sums[width] = loss;
 }
 
-__global double *scratch_of_slice(__global double *scratch, int classes)
+__global double *scratch_of_item(__global double *scratch, int classes)
 {
     return scratch + get_global_id(0) * SCRATCH_LENGTH((classes + LANES - 1) / LANES * LANES);
 }
 
-// One work item a slice. `block` (at most BLOCK) is how many rows are read twice in a row, `short_sums` whether the
-// gradient of float32 rows is made of float products.
+// `block` (at most BLOCK) is how many rows are read twice in a row, `short_sums` whether the gradient of float32 rows is
+// made of float products.
 __kernel void multinomial(SLICE_PARAMETERS,
     int classes, __global const double *packed, __global const double *bias, int block, int short_sums,
     __global double *scratch)
 {
-    __global double *partial = partials + get_global_id(0) * (long)length;
-    clear(partial, length);
-    multinomial_slice(
-        SLICE_COUNT, stride, (features + 3) / 4 * 4, block, short_sums, values + SLICE_START * stride, FROM_START(labels),
-        FROM_START(weights), classes, packed, bias, scratch_of_slice(scratch, classes), partial);
+    FOR_EACH_SLICE {
+        __global double *partial = SLICE_SUMS;
+        clear(partial, length);
+        multinomial_slice(
+            SLICE_COUNT, stride, (features + 3) / 4 * 4, block, short_sums, values + SLICE_START * stride, FROM_START(labels),
+            FROM_START(weights), classes, packed, bias, scratch_of_item(scratch, classes), partial);
+    }
 }
 
 __kernel void multinomial_sparse(SLICE_PARAMETERS,
     int classes, __global const double *coefficients, __global const double *bias, int block, int short_sums,
     __global double *scratch)
 {
-    __global double *partial = partials + get_global_id(0) * (long)length;
-    clear(partial, length);
-    multinomial_sparse_slice(
-        SLICE_COUNT, features, values, indices, FROM_START(pointers), FROM_START(labels), FROM_START(weights), classes,
-        coefficients, bias, scratch_of_slice(scratch, classes), partial);
+    FOR_EACH_SLICE {
+        __global double *partial = SLICE_SUMS;
+        clear(partial, length);
+        multinomial_sparse_slice(
+            SLICE_COUNT, features, values, indices, FROM_START(pointers), FROM_START(labels), FROM_START(weights), classes,
+            coefficients, bias, scratch_of_item(scratch, classes), partial);
+    }
 }

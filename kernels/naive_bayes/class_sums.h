@@ -54,20 +54,23 @@ INNER void class_sums_sparse_slice(
     }
 }
 
-// One work item a slice.
 __kernel void class_sums(SLICE_PARAMETERS, int classes, int squares)
 {
-    __global double *partial = partials + get_global_id(0) * (long)length;
-    clear(partial, length);
-    class_sums_slice(
-        SLICE_COUNT, stride, values + SLICE_START * stride, FROM_START(labels), FROM_START(weights), classes, squares, partial);
+    FOR_EACH_SLICE {
+        __global double *partial = SLICE_SUMS;
+        clear(partial, length);
+        class_sums_slice(
+            SLICE_COUNT, stride, values + SLICE_START * stride, FROM_START(labels), FROM_START(weights), classes, squares, partial);
+    }
 }
 
 __kernel void class_sums_sparse(SLICE_PARAMETERS, int classes, int squares)
 {
-    __global double *partial = partials + get_global_id(0) * (long)length;
-    clear(partial, length);
-    class_sums_sparse_slice(
-        SLICE_COUNT, stride, values, indices, FROM_START(pointers), FROM_START(labels), FROM_START(weights), classes,
-        squares, partial);
+    FOR_EACH_SLICE {
+        __global double *partial = SLICE_SUMS;
+        clear(partial, length);
+        class_sums_sparse_slice(
+            SLICE_COUNT, stride, values, indices, FROM_START(pointers), FROM_START(labels), FROM_START(weights), classes,
+            squares, partial);
+    }
 }

@@ -36,6 +36,12 @@ def constant(queue: cl.CommandQueue, values: npt.NDArray[Any]) -> cl.Buffer:
     return cl.Buffer(queue.context, flags, hostbuf=np.ascontiguousarray(values))
 
 
+def counter(queue: cl.CommandQueue) -> cl.Buffer:
+    """An int in device memory for kernels to count with, 0 at first."""
+    flags = cl.mem_flags.READ_WRITE | cl.mem_flags.COPY_HOST_PTR
+    return cl.Buffer(queue.context, flags, hostbuf=np.zeros(1, np.int32))
+
+
 @contextlib.contextmanager
 def mapped(queue: cl.CommandQueue, to: cl.Buffer, dtype: npt.DTypeLike, length: int) -> Iterator[npt.NDArray[Any]]:
     """The first `length` elements of a buffer as an array to be written; what was in it is lost."""

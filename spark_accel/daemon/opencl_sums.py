@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from spark_accel.daemon.opencl_buffers import Kept
+from spark_accel.daemon.opencl_buffers import Kept, counter
 from spark_accel.daemon.opencl_program import Argument, Program
 from spark_accel.daemon.opencl_rows import Chunk, DeviceRows
 from spark_accel.estimators.rows import stride
@@ -37,6 +37,8 @@ class Call:
         self.program.enqueue(
             queue,
             f"{self.name}_sparse" if rows.sparse else self.name,
+            work_items(queue.device, len(slices)),
+            counter(queue),
             len(slices),
             slices.start,
             self.data.slice,
@@ -52,6 +54,14 @@ class Call:
             length,
             *self.parameters,
         )
+
+
+def work_items(device: cl.Device, slices: int) -> int:
+    """How many work items take the slices, one after the other.
+
+    PoCL has each thread fetch half of what is left, and one more: so of two a processor each thread gets one.
+    """
+    return min(slices, 2 * device.max_compute_units) if device.type & cl.device_type.CPU else slices
 
 
 class Sums:
@@ -75,7 +85,7 @@ class Sums:
         partials = self._kept.get("partial sums", 8 * length * pass_slices)
         total = self._kept.get("sums", 8 * length)
         if scratch_bytes:
-            scratch = self._kept.get("margins", scratch_bytes * pass_slices)
+            scratch = self._kept.get("margins", scratch_bytes * work_items(queue.device, pass_slices))
             call = replace(call, parameters=(*call.parameters, scratch))
         first = 1
         for chunk in data:
