@@ -19,7 +19,8 @@ final class FixedPointSums(length: Int) extends Serializable {
   }
 
   private def plus(index: Int, steps: Long): Unit = {
-    val (before, after) = (sums(index), sums(index) + steps)
+    val before = sums(index)
+    val after = before + steps
     undefined ||= ((before ^ after) & (steps ^ after)) < 0 // it has overflowed
     sums(index) = after
   }

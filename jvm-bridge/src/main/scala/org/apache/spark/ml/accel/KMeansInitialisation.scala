@@ -146,9 +146,10 @@ final private[accel] class KMeansInitialisation(
     data.letGo()
     val found = input
       .mapPartitionsWithIndex { (index, all) =>
+        val read = rows.features()
         wanted.get(index).iterator.flatMap { chosen =>
           all.zipWithIndex.filter(one => chosen(one._2)).map { case (row, number) =>
-            val features = rows.features(row).get // packed, so it has been looked at
+            val features = read(row).copy() // not null: it has been packed
             ((index, number), Vectors.dense(PartitionPacker.densified(features, features.size)))
           }
         }

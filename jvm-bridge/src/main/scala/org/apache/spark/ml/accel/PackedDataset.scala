@@ -126,7 +126,7 @@ private[accel] object PackedDataset {
       times: FitTimes
   ): (PackedDataset, DataFacts) = {
     val packer = new Packer(rows, packing, fit, input.sparkContext.broadcast(new FitScope), times)
-    val packingRDD = input.mapPartitionsWithIndex((index, rows) => Iterator(packer.pack(index, rows)))
+    val packingRDD = input.mapPartitionsWithIndex(packer)
 
     def facts(attempt: Int): Seq[PackingResult] = {
       val results = packingRDD.collect().toSeq
@@ -145,15 +145,17 @@ private[accel] object PackedDataset {
     }
   }
 
-  /** Packs partitions and keeps them in the process that packs them. */
+  /** Packs partitions and keeps them in the process that packs them. No closure, as [[PackedWork]]. */
   final private class Packer(
       rows: Rows,
       val packing: Packing,
       fit: FitContext,
       val scope: Broadcast[FitScope],
       val times: FitTimes
-  ) extends Serializable {
-    def pack(index: Int, input: Iterator[InternalRow]): PackingResult = {
+  ) extends ((Int, Iterator[InternalRow]) => Iterator[PackingResult])
+      with Serializable {
+
+    override def apply(index: Int, input: Iterator[InternalRow]): Iterator[PackingResult] = {
       val facts =
         try {
           val (facts, packed) = FitTimes.timed(times.packing) {
@@ -163,7 +165,7 @@ private[accel] object PackedDataset {
           Some(facts)
         } catch { case _: RegionLost => None }
       val here = SparkEnv.get.blockManager.blockManagerId
-      PackingResult(ExecutorCacheTaskLocation(here.host, here.executorId).toString, facts)
+      Iterator(PackingResult(ExecutorCacheTaskLocation(here.host, here.executorId).toString, facts))
     }
   }
 

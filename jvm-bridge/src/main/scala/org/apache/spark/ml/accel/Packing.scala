@@ -53,47 +53,76 @@ private[accel] object Packing {
 /** Appends columns to a region. Little-endian, each column at a multiple of 64 bytes. */
 final private[accel] class ColumnWriter(writer: RegionWriter) {
   private val buffer = ByteBuffer.allocateDirect(ColumnWriter.Chunk).order(ByteOrder.LITTLE_ENDIAN)
+  // The buffer seen as elements: columns are aligned and it is flushed when it is full, so that these are whole in it.
+  private val (asFloats, asDoubles) = (buffer.asFloatBuffer, buffer.asDoubleBuffer)
+  private val (asInts, asLongs) = (buffer.asIntBuffer, buffer.asLongBuffer)
 
   /** Bytes so far. */
   def position: Long = writer.size + buffer.position()
 
-  def floats(values: Array[Float], count: Int): Unit = pieces(count, 4) { (from, n) =>
-    buffer.asFloatBuffer.put(values, from, n)
+  def floats(values: Array[Float], count: Int): Unit = {
+    var done = 0
+    while (done < count) {
+      val n = room(count - done, 4)
+      asFloats.put(buffer.position() / 4, values, done, n)
+      done += advance(n, 4)
+    }
   }
 
-  def doubles(values: Array[Double], count: Int): Unit = pieces(count, 8) { (from, n) =>
-    buffer.asDoubleBuffer.put(values, from, n)
+  def doubles(values: Array[Double], count: Int): Unit = {
+    var done = 0
+    while (done < count) {
+      val n = room(count - done, 8)
+      asDoubles.put(buffer.position() / 8, values, done, n)
+      done += advance(n, 8)
+    }
   }
 
-  def ints(values: Array[Int], count: Int): Unit =
-    pieces(count, 4)((from, n) => buffer.asIntBuffer.put(values, from, n))
+  def ints(values: Array[Int], count: Int): Unit = {
+    var done = 0
+    while (done < count) {
+      val n = room(count - done, 4)
+      asInts.put(buffer.position() / 4, values, done, n)
+      done += advance(n, 4)
+    }
+  }
 
-  def longs(values: Array[Long], count: Int): Unit = pieces(count, 8) { (from, n) =>
-    buffer.asLongBuffer.put(values, from, n)
+  def longs(values: Array[Long], count: Int): Unit = {
+    var done = 0
+    while (done < count) {
+      val n = room(count - done, 8)
+      asLongs.put(buffer.position() / 8, values, done, n)
+      done += advance(n, 8)
+    }
   }
 
   /** Fills up to the next multiple of 64 bytes. */
   def align(): Unit = zeros((64 - position % 64) % 64)
 
   /** Appends so many bytes. */
-  def zeros(bytes: Long): Unit =
-    pieces(bytes.toInt, 1)((_, n) => (0 until n).foreach(i => buffer.put(buffer.position() + i, 0.toByte)))
+  def zeros(bytes: Long): Unit = {
+    var left = bytes
+    while (left > 0) {
+      val n = room(math.min(left, ColumnWriter.Chunk.toLong).toInt, 1)
+      (0 until n).foreach(i => buffer.put(buffer.position() + i, 0.toByte))
+      left -= advance(n, 1)
+    }
+  }
 
   def finish(): Region = {
     flush()
     writer.register()
   }
 
-  /** Has `put` copy `count` elements of `size` bytes, as many at a time as the buffer takes. */
-  private def pieces(count: Int, size: Int)(put: (Int, Int) => Any): Unit = {
-    var done = 0
-    while (done < count) {
-      if (buffer.remaining < size) flush()
-      val n = math.min(count - done, buffer.remaining / size)
-      put(done, n)
-      buffer.position(buffer.position() + n * size)
-      done += n
-    }
+  /** How many of `wanted` elements of `size` bytes the buffer takes; one at least. */
+  private def room(wanted: Int, size: Int): Int = {
+    if (buffer.remaining < size) flush()
+    math.min(wanted, buffer.remaining / size)
+  }
+
+  private def advance(elements: Int, size: Int): Int = {
+    buffer.position(buffer.position() + elements * size)
+    elements
   }
 
   private def flush(): Unit = {

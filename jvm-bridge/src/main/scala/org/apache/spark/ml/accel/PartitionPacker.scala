@@ -14,82 +14,74 @@ import org.sparkaccel.RegionWriter
 final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegion: () => RegionWriter) {
   import PartitionPacker._
 
+  private val features = rows.features()
+
   /** The packed partition, None for one without rows or with a row that is refused. */
   def pack(index: Int, input: Iterator[InternalRow]): (PartitionFacts, Option[PackedPartition]) =
     try {
       val sample = new ArrayBuffer[Row]
-      while (sample.size < Packing.Sample && input.hasNext) sample += read(input.next())
+      while (sample.size < Packing.Sample && input.hasNext) {
+        val row = input.next()
+        sample += new Row(read(row).copy(), label(row), weight(row))
+      }
       if (sample.isEmpty) (empty(index), None)
       else {
-        val features = sample.head.features.size
-        if (sample.exists(_.features.size != features)) refuse("vectors of different lengths")
+        val size = sample.head.features.size
+        if (sample.exists(_.features.size != size)) refuse("vectors of different lengths")
         val nonZero = sample.map(row => nonZeros(row.features.values)).sum
-        val sparse = nonZero < Packing.SparseBelow * features * sample.size
+        val sparse = nonZero < Packing.SparseBelow * size * sample.size
         val encoder =
-          if (sparse) new SparseEncoder(features, packing, newRegion)
-          else new DenseEncoder(moments(sample.toSeq, features), packing, newRegion)
-        val memory = new Array[Double](features) // of the row that is being encoded
-        encode(index, encoder, sample.iterator ++ input.map(read(_, memory)))
+          if (sparse) new SparseEncoder(size, packing, newRegion)
+          else new DenseEncoder(moments(sample.toSeq, size), packing, newRegion)
+        try encode(index, encoder, sample, input)
+        catch {
+          case error: Throwable =>
+            encoder.abandon()
+            throw error
+        }
       }
     } catch { case left: LeftToSpark => (empty(index).copy(refused = Some(left)), None) }
 
-  private def encode(index: Int, encoder: Encoder, input: Iterator[Row]): (PartitionFacts, Option[PackedPartition]) =
-    try {
-      val labels = new Labels
-      val labelOfRow = new PrimitiveVector[Int]
-      val weightOfRow = new PrimitiveVector[Double]
-      var (weightSum, weightSquareSum, plain) = (0.0, 0.0, true)
-      for (row <- input) {
-        if (row.features.size != encoder.features) refuse("vectors of different lengths")
-        encoder.add(row.features, row.weight)
-        labels.add(row.label, row.weight)
-        labelOfRow += row.label
-        weightOfRow += row.weight
-        plain &&= row.weight == 1.0
-        weightSum += row.weight
-        weightSquareSum += row.weight * row.weight
-      }
-      if (!encoder.moments.finite) refuse("features that are NaN or infinite")
-      val n = labelOfRow.size
-      val columns = encoder.finish { writer =>
-        val labelColumn =
-          column(writer, "labels", "INT32", 4, if (packing.labels) n else 0)(_.ints(labelOfRow.trim().array, n))
-        val weightColumn = column(writer, "weights", "FP64", 8, if (plain) 0 else n) {
-          _.doubles(weightOfRow.trim().array, n)
-        }
-        Seq(labelColumn, weightColumn).filter(_.elements > 0)
-      }
-      val packed = new PackedPartition(n, encoder.features, encoder.shift, columns, packing.float64)
-      val facts = PartitionFacts(
-        index,
-        n,
-        encoder.features,
-        weightSum,
-        weightSquareSum,
-        Some(encoder.moments),
-        labels,
-        encoder.sparse
-      )
-      (facts, Some(packed))
-    } catch {
-      case error: Throwable =>
-        encoder.abandon()
-        throw error
+  private def encode(
+      index: Int,
+      encoder: Encoder,
+      sample: ArrayBuffer[Row],
+      input: Iterator[InternalRow]
+  ): (PartitionFacts, Option[PackedPartition]) = {
+    val written = new Written(encoder, packing.labels)
+    sample.foreach(row => written.add(row.features, row.label, row.weight))
+    while (input.hasNext) {
+      val row = input.next()
+      written.add(read(row), label(row), weight(row))
     }
+    if (!encoder.moments.finite) refuse("features that are NaN or infinite")
+    val columns = encoder.finish(written.columns)
+    val packed = new PackedPartition(written.rows, encoder.features, encoder.shift, columns, packing.float64)
+    (written.facts(index), Some(packed))
+  }
 
-  private def read(row: InternalRow, memory: Array[Double] = Array.empty): Row = {
-    val features = rows.features(row, memory).getOrElse(refuse("rows without features"))
-    if (features.size == 0) refuse("vectors of length 0")
+  private def read(row: InternalRow): Features = {
+    if (row.isNullAt(0)) refuse("rows without features")
+    val found = features(row)
+    if (found.size == 0) refuse("vectors of length 0")
+    check(found.values)
+    if (packing.normalized) normalize(found.values)
+    found
+  }
+
+  private def label(row: InternalRow): Int = {
     val label = rows.label(row)
     if (!(label >= 0 && label == label.toInt)) refuse("labels that are no classes")
     if (label >= Packing.MostClasses)
       throw new LeftToSpark(Fallback.Classes, s"there are labels from ${Packing.MostClasses} on")
+    label.toInt
+  }
+
+  private def weight(row: InternalRow): Double = {
     val weight = rows.weight(row)
     if (!(weight >= 0 && weight < Double.PositiveInfinity))
       refuse("weights that are negative, infinite or NaN")
-    check(features.values)
-    if (packing.normalized) normalize(features.values)
-    new Row(features, label.toInt, weight)
+    weight
   }
 
   private def check(values: Array[Double]): Unit = packing.values match {
@@ -118,16 +110,12 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
   /** Moments about a point near the data: a feature's mean in the first rows, or its value if that is the same in all of
     * them, so that a constant feature has deviations of exactly zero.
     */
-  private def moments(sample: Seq[Row], features: Int): Moments = {
+  private def moments(sample: Seq[Row], size: Int): Moments = {
     val counted = sample.filter(_.weight > 0)
     val shift = packing.shift.getOrElse {
-      val mean = new Array[Double](features)
-      val dense = (if (counted.isEmpty) sample else counted).map(row => densified(row.features, features))
-      for (j <- 0 until features) {
-        val first = dense.head(j)
-        mean(j) = if (dense.forall(_(j) == first)) first else dense.iterator.map(_(j)).sum / dense.size
-      }
-      if (mean.forall(value => !value.isNaN && !value.isInfinite)) mean
+      val rows = (if (counted.isEmpty) sample else counted).map(row => densified(row.features, size)).toArray
+      val centre = PartitionPacker.centre(rows)
+      if (centre.forall(value => !value.isNaN && !value.isInfinite)) centre
       else refuse("features that are NaN or infinite")
     }
     new Moments(shift)
@@ -140,6 +128,50 @@ private object PartitionPacker {
   private def refuse(what: String): Nothing = throw new LeftToSpark(Fallback.Rows, s"there are $what")
 
   final private class Row(val features: Features, val label: Int, val weight: Double)
+
+  /** The rows that an encoder has written, and what goes with them. */
+  final private class Written(encoder: Encoder, labelled: Boolean) {
+    private val labels = new Labels
+    private val labelOfRow = new PrimitiveVector[Int]
+    private val weightOfRow = new PrimitiveVector[Double] // empty so long as all are 1
+    private var plain = true
+    private var (weightSum, weightSquareSum) = (0.0, 0.0)
+    var rows = 0
+
+    def add(features: Features, label: Int, weight: Double): Unit = {
+      if (features.size != encoder.features) refuse("vectors of different lengths")
+      encoder.add(features, weight)
+      labels.add(label, weight)
+      if (labelled) labelOfRow += label
+      if (plain && weight != 1.0) {
+        plain = false
+        for (_ <- 0 until rows) weightOfRow += 1.0
+      }
+      if (!plain) weightOfRow += weight
+      weightSum += weight
+      weightSquareSum += weight * weight
+      rows += 1
+    }
+
+    def columns(writer: ColumnWriter): Seq[PackedColumn] = {
+      val labelColumn =
+        column(writer, "labels", "INT32", 4, labelOfRow.size)(_.ints(labelOfRow.array, labelOfRow.size))
+      val weightColumn =
+        column(writer, "weights", "FP64", 8, weightOfRow.size)(_.doubles(weightOfRow.array, weightOfRow.size))
+      Seq(labelColumn, weightColumn).filter(_.elements > 0)
+    }
+
+    def facts(index: Int): PartitionFacts = PartitionFacts(
+      index,
+      rows,
+      encoder.features,
+      weightSum,
+      weightSquareSum,
+      Some(encoder.moments),
+      labels,
+      encoder.sparse
+    )
+  }
 
   private def nonZeros(values: Array[Double]): Long = {
     var (i, count) = (0, 0L)
@@ -155,6 +187,23 @@ private object PartitionPacker {
       while (i < features.indices.length) { row(features.indices(i)) = features.values(i); i += 1 }
       row
     }
+
+  private def centre(rows: Array[Array[Double]]): Array[Double] = {
+    val centre = new Array[Double](rows.head.length)
+    var j = 0
+    while (j < centre.length) {
+      val first = rows(0)(j)
+      var (sum, constant, i) = (0.0, true, 0)
+      while (i < rows.length) {
+        sum += rows(i)(j)
+        constant &&= rows(i)(j) == first
+        i += 1
+      }
+      centre(j) = if (constant) first else sum / rows.length
+      j += 1
+    }
+    centre
+  }
 
   /** Writes a column and says where it is; its region is not yet registered. */
   def column(writer: ColumnWriter, name: String, datatype: String, width: Int, elements: Int)(

@@ -4,7 +4,7 @@ import org.apache.spark.ml.linalg.VectorUDT
 import org.apache.spark.rdd.RDD
 import org.apache.spark.sql.Dataset
 import org.apache.spark.sql.catalyst.InternalRow
-import org.apache.spark.sql.catalyst.expressions.UnsafeArrayData
+import org.apache.spark.sql.catalyst.expressions.{UnsafeArrayData, UnsafeRow}
 import org.apache.spark.sql.catalyst.util.ArrayData
 import org.apache.spark.sql.functions.col
 import org.apache.spark.sql.types.{ArrayType, DoubleType, FloatType}
@@ -13,6 +13,8 @@ import org.apache.spark.unsafe.Platform
 /** A row's features, read from Spark's own format: dense (`indices` is null) or sparse. */
 final private[accel] class Features(val size: Int, val indices: Array[Int], val values: Array[Double]) {
   def dense: Boolean = indices == null
+
+  def copy(): Features = new Features(size, indices, values.clone())
 }
 
 /** How to read the rows of [[Rows.rdd]]: features first, then the label and the weight, as far as they were asked for. */
@@ -22,23 +24,8 @@ final private[accel] class Rows(kind: Rows.Kind, labelled: Boolean, weighted: Bo
   /** Whether features are vectors, and not arrays. */
   def vectors: Boolean = kind == Rows.Vectors
 
-  /** The features; None for null. Their values are in `memory` if that has their length. */
-  def features(row: InternalRow, memory: Array[Double] = Array.empty): Option[Features] =
-    if (row.isNullAt(0)) None
-    else
-      kind match {
-        case Rows.Vectors =>
-          val vector = row.getStruct(0, Rows.VectorFields)
-          val values = Rows.doubles(vector.getArray(3), memory)
-          if (vector.getByte(0) == Rows.DenseType) Some(new Features(values.length, null, values))
-          else Some(new Features(vector.getInt(1), vector.getArray(2).toIntArray(), values))
-        case Rows.Doubles =>
-          val values = Rows.doubles(row.getArray(0), memory)
-          Some(new Features(values.length, null, values))
-        case Rows.Floats =>
-          val values = row.getArray(0).toFloatArray().map(_.toDouble)
-          Some(new Features(values.length, null, values))
-      }
+  /** Reads one partition's features. */
+  def features(): FeaturesReader = new FeaturesReader(kind)
 
   /** The label, 0 where none was asked for; NaN for null. */
   def label(row: InternalRow): Double = if (labelled) number(row, 1) else 0.0
@@ -49,23 +36,67 @@ final private[accel] class Rows(kind: Rows.Kind, labelled: Boolean, weighted: Bo
   private def number(row: InternalRow, at: Int): Double = if (row.isNullAt(at)) Double.NaN else row.getDouble(at)
 }
 
+/** Reads the features of row after row. Objects are used again: new ones for each row take longer than all the rest. */
+final private[accel] class FeaturesReader(kind: Rows.Kind) {
+  private val vector = new UnsafeRow(Rows.VectorFields)
+  private val array = new UnsafeArrayData
+  private var dense = new Features(0, null, Array.empty)
+
+  /** A row's features, which are not null. Those of a dense row are good until the next is read. */
+  def apply(row: InternalRow): Features = kind match {
+    case Rows.Arrays(elements) => read(arrayAt(row, 0), elements)
+    case Rows.Vectors          =>
+      val vector = structAt(row)
+      if (vector.getByte(0) == Rows.DenseType) read(arrayAt(vector, 3), Rows.Doubles)
+      else new Features(vector.getInt(1), vector.getArray(2).toIntArray(), vector.getArray(3).toDoubleArray())
+  }
+
+  private def read(from: ArrayData, elements: Rows.Elements): Features = {
+    val n = from.numElements()
+    if (dense.size != n) dense = new Features(n, null, new Array[Double](n))
+    val values = dense.values
+    from match {
+      case unsafe: UnsafeArrayData if elements == Rows.Doubles =>
+        val start = unsafe.getBaseOffset + UnsafeArrayData.calculateHeaderPortionInBytes(n)
+        Platform.copyMemory(unsafe.getBaseObject, start, values, Platform.DOUBLE_ARRAY_OFFSET, 8L * n)
+      case other =>
+        var i = 0
+        while (i < n) {
+          values(i) = if (elements == Rows.Doubles) other.getDouble(i) else other.getFloat(i).toDouble
+          i += 1
+        }
+    }
+    dense
+  }
+
+  private def structAt(row: InternalRow): InternalRow = row match {
+    case unsafe: UnsafeRow =>
+      val place = unsafe.getLong(0)
+      vector.pointTo(unsafe.getBaseObject, unsafe.getBaseOffset + (place >> 32), place.toInt)
+      vector
+    case other => other.getStruct(0, Rows.VectorFields)
+  }
+
+  private def arrayAt(row: InternalRow, ordinal: Int): ArrayData = row match {
+    case unsafe: UnsafeRow =>
+      val place = unsafe.getLong(ordinal)
+      array.pointTo(unsafe.getBaseObject, unsafe.getBaseOffset + (place >> 32), place.toInt)
+      array
+    case other => other.getArray(ordinal)
+  }
+}
+
 private[accel] object Rows {
   sealed trait Kind
   case object Vectors extends Kind
-  case object Doubles extends Kind
-  case object Floats extends Kind
+  final case class Arrays(elements: Elements) extends Kind
 
-  /** An array's elements, in `memory` if that has their number: new memory for each row takes longer than the rest. */
-  private def doubles(array: ArrayData, memory: Array[Double]): Array[Double] = array match {
-    case unsafe: UnsafeArrayData if unsafe.numElements == memory.length =>
-      val start = unsafe.getBaseOffset + UnsafeArrayData.calculateHeaderPortionInBytes(memory.length)
-      Platform.copyMemory(unsafe.getBaseObject, start, memory, Platform.DOUBLE_ARRAY_OFFSET, 8L * memory.length)
-      memory
-    case other => other.toDoubleArray()
-  }
+  sealed trait Elements
+  case object Doubles extends Elements
+  case object Floats extends Elements
 
-  private val VectorFields = 4 // type, size, indices, values
-  private val DenseType = 1
+  private[accel] val VectorFields = 4 // type, size, indices, values
+  private[accel] val DenseType = 1
 
   /** The columns that an estimator trains on, in Spark's own format (twice as fast to read as rows of objects), and their
     * reader. `features` are of a type that the estimator takes, which is for it to check.
@@ -87,8 +118,8 @@ private[accel] object Rows {
       else dataset.select(wanted.head +: wanted.tail.map(_.cast(DoubleType)): _*)
     val kind = types.head match {
       case _: VectorUDT             => Vectors
-      case ArrayType(DoubleType, _) => Doubles
-      case ArrayType(FloatType, _)  => Floats
+      case ArrayType(DoubleType, _) => Arrays(Doubles)
+      case ArrayType(FloatType, _)  => Arrays(Floats)
       case other                    => throw new IllegalArgumentException(s"features of type ${other.simpleString}")
     }
     (input.queryExecution.toRdd, new Rows(kind, label.isDefined, named.isDefined))
