@@ -2,7 +2,6 @@ package org.sparkaccel
 
 import java.nio.{ByteBuffer, ByteOrder}
 import java.nio.channels.ClosedChannelException
-import java.nio.file.Files
 
 import scala.util.Using
 
@@ -72,7 +71,7 @@ class KernelCallTest extends AnyFunSuite {
 
   test("with the daemon its regions are lost, and the next daemon takes new ones") {
     withDaemon { (settings, _) =>
-      val node = NodeDaemon.of(settings, RealDaemon.Python, Files.createTempDirectory("accel-disk-"))
+      val node = NodeDaemon.of(settings, RealDaemon.Python, settings.daemonSocket.getParent)
       val first = node.client()
       val region = rows(first)
       val process = RealDaemon.process(settings).get

@@ -1,7 +1,5 @@
 package org.apache.spark.ml.accel
 
-import java.nio.file.Files
-
 import scala.jdk.CollectionConverters._
 
 import org.apache.spark.ml.classification.{NaiveBayes => StockNaiveBayes, OneVsRest}
@@ -11,6 +9,7 @@ import org.apache.spark.ml.tuning.CrossValidator
 import org.apache.spark.ml.util.{DefaultParamsReader, MLWritable}
 import org.apache.spark.ml.{Estimator, Pipeline, PipelineStage}
 import org.apache.spark.sql.{DataFrame, SparkSession}
+import org.apache.spark.util.Utils
 import org.scalatest.BeforeAndAfterAll
 import org.scalatest.funsuite.AnyFunSuite
 import org.sparkaccel.RealDaemon
@@ -49,7 +48,7 @@ class OneImportChangedTest extends AnyFunSuite with BeforeAndAfterAll {
   }
 
   private def saved(estimator: MLWritable): String = {
-    val folder = Files.createTempDirectory("accel-").resolve("estimator").toString
+    val folder = Utils.createTempDir().toPath.resolve("estimator").toString
     estimator.write.save(folder)
     folder
   }
