@@ -27,9 +27,13 @@ class Measurement:
     """A kind of call, how many multiplications with an addition it needs, how many bytes of rows it reads."""
 
     name: str
-    call: Callable[[], object]
+    begin: Callable[[], Callable[[], object]]
     multiplications: int
     bytes: int
+
+    def call(self) -> object:
+        """What it answers."""
+        return self.begin()()
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def _measurements(part: Part, engine: OpenCLEngine, real: np.dtype[Any], only: s
     read = len(rows.values) * (rows.values.dtype.itemsize + 4 * rows.sparse)
     few, many = rng.normal(size=(8, rows.features)), rng.normal(size=(100, rows.features))
     matrix = rng.normal(0.0, 0.1, (max(2, part.classes), rows.features))
-    calls: dict[str, tuple[Callable[[], object], int]] = {
+    calls: dict[str, tuple[Callable[[], Callable[[], object]], int]] = {
         "lloyd k=8": (lambda: engine.lloyd(data, few), 8),
         "lloyd k=100": (lambda: engine.lloyd(data, many), 100),
         "costs k=8": (lambda: engine.costs(data, few), 8),
@@ -115,8 +119,8 @@ def _measurements(part: Part, engine: OpenCLEngine, real: np.dtype[Any], only: s
         "class sums": (lambda: engine.class_sums(data, part.classes, True), 2),
     }
     for kind in wanted:
-        call, by_element = calls[kind]
-        yield Measurement(f"{kind}, {part.name}", call, elements * by_element, read)
+        begin, by_element = calls[kind]
+        yield Measurement(f"{kind}, {part.name}", begin, elements * by_element, read)
 
 
 if __name__ == "__main__":

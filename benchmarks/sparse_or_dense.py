@@ -28,18 +28,22 @@ def main(device: str = "cpu-0") -> None:
     calls = _calls(engine)
     real = np.dtype(np.float32)
     rows = engine.load(dense(_ROWS, _FEATURES, 2, real), True)
-    base = {name: least_seconds(partial(call, rows), opened)[1] for name, call in calls.items()}
+    base = {name: least_seconds(partial(_answer, call, rows), opened)[1] for name, call in calls.items()}
     table = Table(
         "not zero", *calls, title=f"{opened.name}, {_ROWS:,} x {_FEATURES}: time of CSR by time of dense rows"
     )
     for density in _DENSITIES:
         data = engine.load(sparse(_ROWS, _FEATURES, density, 2, real), True)
-        ratios = [least_seconds(partial(call, data), opened)[1] / base[name] for name, call in calls.items()]
+        ratios = [least_seconds(partial(_answer, call, data), opened)[1] / base[name] for name, call in calls.items()]
         table.add_row(f"{density:.0%}", *(f"{ratio:.2f}" for ratio in ratios))
     Console().print(table)
 
 
-def _calls(engine: OpenCLEngine) -> dict[str, Callable[[DeviceRows], object]]:
+def _answer(begin: Callable[[DeviceRows], Callable[[], object]], rows: DeviceRows) -> object:
+    return begin(rows)()
+
+
+def _calls(engine: OpenCLEngine) -> dict[str, Callable[[DeviceRows], Callable[[], object]]]:
     rng = np.random.default_rng(1)
     few, many = rng.normal(size=(8, _FEATURES)), rng.normal(size=(100, _FEATURES))
     matrix = rng.normal(0.0, 0.1, (10, _FEATURES))

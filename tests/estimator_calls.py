@@ -134,22 +134,22 @@ _ARGUMENTS: dict[str, Callable[[Partition, np.random.Generator], dict[str, Array
 
 
 def _costs(loaded: Any, one: Call) -> dict[str, Array]:
-    found = _ENGINE.costs(loaded, one.arguments["centres"])
+    found = _ENGINE.costs(loaded, one.arguments["centres"])()
     return {"costs": found.costs, "nearest": found.nearest}
 
 
 _EXPECTED: dict[str, Callable[[Any, Call], dict[str, Any]]] = {
-    "kmeans_lloyd": lambda loaded, one: vars(_ENGINE.lloyd(loaded, one.arguments["centres"])),
+    "kmeans_lloyd": lambda loaded, one: vars(_ENGINE.lloyd(loaded, one.arguments["centres"])()),
     "kmeans_costs": _costs,
     "logistic_binomial": lambda loaded, one: vars(
-        _ENGINE.binomial(loaded, one.arguments["coefficients"][0], one.arguments["intercepts"][0])
+        _ENGINE.binomial(loaded, one.arguments["coefficients"][0], one.arguments["intercepts"][0])()
     ),
     "logistic_multinomial": lambda loaded, one: vars(
-        _ENGINE.multinomial(loaded, one.arguments["coefficients"], one.arguments["intercepts"])
+        _ENGINE.multinomial(loaded, one.arguments["coefficients"], one.arguments["intercepts"])()
     ),
     "naive_bayes_sums": lambda loaded, one: {
         name: values
-        for name, values in vars(_ENGINE.class_sums(loaded, CLASSES, one.parameters["squares"])).items()
+        for name, values in vars(_ENGINE.class_sums(loaded, CLASSES, one.parameters["squares"])()).items()
         if values is not None
     },
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -139,15 +140,22 @@ def test_the_budget_holds_and_data_is_never_another_s(budget: int, loads: list[t
 
 
 class LateDevice(ReferenceEngine):
-    """A device that notices only when it computes how little memory it has: `fits(data)` says whether that is so."""
+    """A device that notices how little memory it has only when it computes, or when that is waited for.
 
-    def __init__(self, fits: Callable[[ReferenceData], bool]) -> None:
+    `fits(data)` says whether it is enough.
+    """
+
+    def __init__(self, fits: Callable[[ReferenceData], bool], waited_for: bool) -> None:
         self.fits = fits
+        self.waited_for = waited_for
 
-    def lloyd(self, data: ReferenceData, centres: Float64) -> LloydSums:
-        if not self.fits(data):
+    def lloyd(self, data: ReferenceData, centres: Float64) -> Callable[[], LloydSums]:
+        def refused() -> NoReturn:
             raise DeviceMemoryError("a partition of 2 rows does not fit; send at most 1")
-        return super().lloyd(data, centres)
+
+        if self.fits(data):
+            return super().lloyd(data, centres)
+        return refused if self.waited_for else refused()
 
 
 def lloyd_on(engine: ReferenceEngine, file: Path, monkeypatch: pytest.MonkeyPatch) -> Outcome:
@@ -166,10 +174,11 @@ def lloyd_on(engine: ReferenceEngine, file: Path, monkeypatch: pytest.MonkeyPatc
     return outcome
 
 
+@pytest.mark.parametrize("waited_for", [False, True])
 def test_a_device_that_notices_late_that_its_memory_is_full_is_streamed_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waited_for: bool
 ) -> None:
-    outcome = lloyd_on(LateDevice(lambda data: not data.resident), tmp_path / "values", monkeypatch)
+    outcome = lloyd_on(LateDevice(lambda data: not data.resident, waited_for), tmp_path / "values", monkeypatch)
 
     assert {output.name: np.frombuffer(output.data).tolist() for output in outcome} == {
         "sums": [2.0, 2.0, 2.0],
@@ -178,10 +187,11 @@ def test_a_device_that_notices_late_that_its_memory_is_full_is_streamed_to(
     }
 
 
+@pytest.mark.parametrize("waited_for", [False, True])
 def test_what_does_not_even_fit_when_it_is_streamed_is_refused_with_what_would(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waited_for: bool
 ) -> None:
-    outcome = lloyd_on(LateDevice(lambda _data: False), tmp_path / "values", monkeypatch)
+    outcome = lloyd_on(LateDevice(lambda _data: False, waited_for), tmp_path / "values", monkeypatch)
 
     assert isinstance(outcome, RequestError)
     assert (outcome.code.name, outcome.message) == (

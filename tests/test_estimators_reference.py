@@ -45,7 +45,7 @@ def test_a_step_of_lloyd_is_a_step_of_scikit_learn(rng: np.random.Generator) -> 
     data = partition(rng, 200, 4)
     centres = data.x[:3] + 0.1
 
-    found = ENGINE.lloyd(loaded(data), centres)
+    found = ENGINE.lloyd(loaded(data), centres)()
 
     theirs = KMeans(3, init=centres, n_init=1, max_iter=1, tol=0).fit(data.x, sample_weight=data.weights)
     np.testing.assert_allclose(found.sums / found.weight_sums[:, None], theirs.cluster_centers_)
@@ -56,8 +56,8 @@ def test_costs_are_squared_distances_to_the_nearest_centre(data: Partition, k: i
     centres = np.random.default_rng(k).normal(1, 1, (k, data.features))
     squared = cdist(data.x, centres, "sqeuclidean")
 
-    nearest = ENGINE.costs(loaded(data), centres)
-    found = ENGINE.lloyd(loaded(data), centres)
+    nearest = ENGINE.costs(loaded(data), centres)()
+    found = ENGINE.lloyd(loaded(data), centres)()
 
     np.testing.assert_allclose(nearest.costs, squared.min(axis=1))
     np.testing.assert_allclose(squared[np.arange(data.rows), nearest.nearest], nearest.costs)
@@ -70,7 +70,7 @@ def test_a_row_between_two_centres_goes_to_the_first() -> None:
     x = np.zeros((1, 2))
     centres = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
 
-    assert ENGINE.lloyd(loaded(Partition(x, pack(x))), centres).weight_sums.tolist() == [1.0, 0.0, 0.0]
+    assert ENGINE.lloyd(loaded(Partition(x, pack(x))), centres)().weight_sums.tolist() == [1.0, 0.0, 0.0]
 
 
 @given(partitions(classes=2), st.integers(0, 1000))
@@ -81,7 +81,7 @@ def test_the_binomial_loss_is_the_log_loss_and_the_gradient_its_derivative(data:
         probability = special.expit(data.x @ parameters[:-1] + parameters[-1])
         return log_loss(data.labels, probability, normalize=False, sample_weight=data.weights, labels=[0, 1])
 
-    found = ENGINE.binomial(loaded(data), at[:-1], at[-1])
+    found = ENGINE.binomial(loaded(data), at[:-1], at[-1])()
 
     np.testing.assert_allclose(found.loss, loss(at), rtol=1e-9, atol=1e-9)
     gradient = np.append(found.gradient, found.multiplier_sums)
@@ -98,7 +98,7 @@ def test_the_multinomial_loss_is_the_log_loss_and_the_gradient_its_derivative(da
         labels = range(CLASSES)
         return log_loss(data.labels, probability, normalize=False, sample_weight=data.weights, labels=labels)
 
-    found = ENGINE.multinomial(loaded(data), at[:, :-1], at[:, -1])
+    found = ENGINE.multinomial(loaded(data), at[:, :-1], at[:, -1])()
 
     np.testing.assert_allclose(found.loss, loss(at.reshape(-1)), rtol=1e-9, atol=1e-9)
     gradient = np.column_stack([found.gradient, found.multiplier_sums])
@@ -110,7 +110,7 @@ def test_where_the_gradient_vanishes_scikit_learn_has_its_coefficients(rng: np.r
     data = partition(rng, 300, 4, precision=np.float64, classes=2)
     theirs = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(data.x, data.labels, data.weights)
 
-    found = ENGINE.binomial(loaded(data), theirs.coef_[0], theirs.intercept_[0])
+    found = ENGINE.binomial(loaded(data), theirs.coef_[0], theirs.intercept_[0])()
 
     np.testing.assert_allclose(np.append(found.gradient, found.multiplier_sums), 0, atol=1e-4)
 
@@ -120,8 +120,8 @@ def test_two_classes_are_a_binomial_regression(data: Partition, seed: int) -> No
     coefficients = np.random.default_rng(seed).normal(0, 1, (2, data.features))
     intercepts = np.array([0.25, -0.5])
 
-    both = ENGINE.multinomial(loaded(data), coefficients, intercepts)
-    one = ENGINE.binomial(loaded(data), coefficients[1] - coefficients[0], -0.75)
+    both = ENGINE.multinomial(loaded(data), coefficients, intercepts)()
+    one = ENGINE.binomial(loaded(data), coefficients[1] - coefficients[0], -0.75)()
 
     np.testing.assert_allclose(both.loss, one.loss, atol=1e-9)
     np.testing.assert_allclose(both.gradient[1], one.gradient[0], atol=1e-9)
@@ -133,8 +133,8 @@ def test_large_margins_neither_overflow_nor_lose_the_loss(margin: float) -> None
     x = np.array([[1.0], [-1.0]])
     data = loaded(Partition(x, pack(x) | {"labels": np.array([0, 1], np.int32)}))
 
-    binomial = ENGINE.binomial(data, np.array([margin]), 0.0)
-    multinomial = ENGINE.multinomial(data, np.array([[0.0], [margin]]), np.zeros(2))
+    binomial = ENGINE.binomial(data, np.array([margin]), 0.0)()
+    multinomial = ENGINE.multinomial(data, np.array([[0.0], [margin]]), np.zeros(2))()
 
     assert (binomial.loss, multinomial.loss) == (2 * margin, 2 * margin)
     assert (binomial.gradient.item(), multinomial.gradient[1].item()) == (2.0, 2.0)
@@ -145,7 +145,7 @@ def test_class_sums_are_the_counts_and_moments_of_scikit_learn(rng: np.random.Ge
     data = partition(rng, 100, 6, sparse=sparse, precision=np.float64)
     data = Partition(np.abs(data.x), data.columns | pack(np.abs(data.x), sparse))
 
-    found = ENGINE.class_sums(loaded(data), CLASSES, squares=True)
+    found = ENGINE.class_sums(loaded(data), CLASSES, squares=True)()
 
     counts = MultinomialNB().fit(data.x, data.labels, data.weights)
     np.testing.assert_allclose(found.weight_sums, counts.class_count_)
@@ -153,7 +153,7 @@ def test_class_sums_are_the_counts_and_moments_of_scikit_learn(rng: np.random.Ge
     moments = GaussianNB(var_smoothing=0).fit(data.x, data.labels, data.weights)
     mean = found.sums / found.weight_sums[:, None]
     np.testing.assert_allclose(found.square_sums / found.weight_sums[:, None] - mean**2, moments.var_)
-    assert ENGINE.class_sums(loaded(data), CLASSES, squares=False).square_sums is None
+    assert ENGINE.class_sums(loaded(data), CLASSES, squares=False)().square_sums is None
 
 
 @given(partitions())
@@ -162,10 +162,10 @@ def test_streamed_data_gives_the_bits_of_resident_data(data: Partition) -> None:
     coefficients = np.linspace(-1, 1, CLASSES * data.features).reshape(CLASSES, -1)
 
     for call in (
-        lambda one: ENGINE.lloyd(one, coefficients).sums,
-        lambda one: ENGINE.costs(one, coefficients).costs,
-        lambda one: ENGINE.multinomial(one, coefficients, np.zeros(CLASSES)).gradient,
-        lambda one: ENGINE.class_sums(one, CLASSES, squares=True).square_sums,
+        lambda one: ENGINE.lloyd(one, coefficients)().sums,
+        lambda one: ENGINE.costs(one, coefficients)().costs,
+        lambda one: ENGINE.multinomial(one, coefficients, np.zeros(CLASSES))().gradient,
+        lambda one: ENGINE.class_sums(one, CLASSES, squares=True)().square_sums,
     ):
         np.testing.assert_array_equal(call(kept), call(streamed))
     assert ENGINE.resident_bytes(kept) == data.as_rows().nbytes
@@ -178,7 +178,7 @@ def test_many_sparse_features_are_computed_in_small_blocks(rng: np.random.Genera
     x[np.arange(100), rng.integers(0, features, 100)] = 2.0
     data = Partition(x, pack(x, sparse=True) | {"labels": np.arange(100, dtype=np.int32) % 2})
 
-    found = ENGINE.class_sums(loaded(data), 2, squares=False)
+    found = ENGINE.class_sums(loaded(data), 2, squares=False)()
 
     np.testing.assert_array_equal(found.sums, [x[::2].sum(axis=0), x[1::2].sum(axis=0)])
 
@@ -204,4 +204,4 @@ def test_columns_that_are_no_partition_are_refused(
     wrong = np.full_like(data.columns[column], values) if isinstance(values, int) else values
 
     with pytest.raises(DataError, match=message):
-        ENGINE.class_sums(loaded(Partition(data.x, data.columns | {column: wrong}), resident), CLASSES, squares=False)
+        ENGINE.class_sums(loaded(Partition(data.x, data.columns | {column: wrong}), resident), CLASSES, squares=False)()

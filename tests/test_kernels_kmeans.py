@@ -50,12 +50,12 @@ def test_a_step_of_lloyd_is_the_references_resident_or_streamed(tier: str, case:
     case, centres = without_near_ties(case)
     resident, streamed, expected = case.loaded(tier)
 
-    found = engine(tier).lloyd(resident, centres)
+    found = engine(tier).lloyd(resident, centres)()
 
     assert_is_a_step(found, case.partition, centres, case.precision)
-    np.testing.assert_allclose(found.weight_sums, REFERENCE.lloyd(expected, centres).weight_sums, rtol=1e-6)
-    assert_same(found, engine(tier).lloyd(resident, centres))
-    assert_same(found, engine(tier).lloyd(streamed, centres))
+    np.testing.assert_allclose(found.weight_sums, REFERENCE.lloyd(expected, centres)().weight_sums, rtol=1e-6)
+    assert_same(found, engine(tier).lloyd(resident, centres)())
+    assert_same(found, engine(tier).lloyd(streamed, centres)())
 
 
 @each_tier
@@ -65,13 +65,13 @@ def test_costs_are_the_references_resident_or_streamed(tier: str, case: Case) ->
     case, centres = without_near_ties(case)
     resident, streamed, reference = case.loaded(tier)
 
-    found = engine(tier).costs(resident, centres)
+    found = engine(tier).costs(resident, centres)()
 
     norms = (centres**2).sum(axis=1).max()
-    expected = REFERENCE.costs(reference, centres)
+    expected = REFERENCE.costs(reference, centres)()
     np.testing.assert_array_equal(found.nearest, expected.nearest)
     assert_close(found.costs, expected.costs, case.precision * expected.costs + 1e-12 * norms)
-    assert_same(found, engine(tier).costs(streamed, centres))
+    assert_same(found, engine(tier).costs(streamed, centres)())
 
 
 @each_tier
@@ -83,11 +83,11 @@ def test_of_centres_at_the_same_distance_the_first_is_taken(tier: str, precision
     data = as_partition(np.random.default_rng(0), x, 1, sparse, weighted=False)
 
     loaded = engine(tier).load(data.as_rows(), True)
-    found = engine(tier).lloyd(loaded, centres)
+    found = engine(tier).lloyd(loaded, centres)()
 
     assert found.weight_sums[:3].tolist() == [1.0, 2.0, 0.0]
     assert found.cost == 3.0
-    assert engine(tier).costs(loaded, centres).nearest.tolist() == [1, 1, 0]
+    assert engine(tier).costs(loaded, centres)().nearest.tolist() == [1, 1, 0]
 
 
 @each_tier
@@ -99,7 +99,7 @@ def test_scores_beyond_float32_find_the_nearest_centre(tier: str, sparse: bool, 
     x = (centres[rng.integers(0, 5, 100)] + 0.1 * scale * rng.normal(size=(100, 20))).astype(np.float32)
     data = as_partition(rng, x, 1, sparse, weighted=True)
 
-    found = engine(tier).lloyd(engine(tier).load(data.as_rows(), True), centres)
+    found = engine(tier).lloyd(engine(tier).load(data.as_rows(), True), centres)()
 
     assert_is_a_step(found, data, centres, 1e-6)
 
@@ -119,8 +119,8 @@ def test_columns_of_other_scales_do_not_hide_which_centre_is_nearest(
 
     loaded = engine(tier).load(data.as_rows(), True)
 
-    assert_is_a_step(engine(tier).lloyd(loaded, centres), data, centres, 1e-6)
-    np.testing.assert_array_equal(engine(tier).costs(loaded, centres).nearest, nearest)
+    assert_is_a_step(engine(tier).lloyd(loaded, centres)(), data, centres, 1e-6)
+    np.testing.assert_array_equal(engine(tier).costs(loaded, centres)().nearest, nearest)
 
 
 @each_tier
@@ -132,8 +132,8 @@ def test_float64_rows_far_from_zero_find_the_nearest_centre(tier: str) -> None:
 
     loaded = engine(tier).load(data.as_rows(), True)
 
-    assert engine(tier).lloyd(loaded, centres).weight_sums.tolist() == np.bincount(nearest).tolist()
-    np.testing.assert_array_equal(engine(tier).costs(loaded, centres).nearest, nearest)
+    assert engine(tier).lloyd(loaded, centres)().weight_sums.tolist() == np.bincount(nearest).tolist()
+    np.testing.assert_array_equal(engine(tier).costs(loaded, centres)().nearest, nearest)
 
 
 @each_tier
@@ -143,7 +143,7 @@ def test_a_cost_loses_nothing_where_rows_are_far_from_zero_and_near_their_centre
     x = (centres[rng.integers(0, 2, 300)] + 0.01 * rng.normal(size=(300, 8))).astype(np.float32)
     data = as_partition(rng, x, 1, sparse=False, weighted=False)
 
-    found = engine(tier).lloyd(engine(tier).load(data.as_rows(), True), centres)
+    found = engine(tier).lloyd(engine(tier).load(data.as_rows(), True), centres)()
 
     np.testing.assert_allclose(found.cost, cdist(data.x, centres, "sqeuclidean").min(axis=1).sum(), rtol=1e-12)
 
@@ -154,7 +154,7 @@ def test_rows_without_weight_count_nothing_whatever_they_hold(tier: str) -> None
     data = as_partition(np.random.default_rng(0), x, 1, sparse=False, weighted=True)
     data.columns["weights"][:] = 2.0, 0.0
 
-    found = engine(tier).lloyd(engine(tier).load(data.as_rows(), True), np.zeros((1, 2)))
+    found = engine(tier).lloyd(engine(tier).load(data.as_rows(), True), np.zeros((1, 2)))()
 
     assert found.sums.tolist() == [[2.0, 4.0]]
     assert (found.weight_sums.tolist(), found.cost) == ([2.0], 10.0)

@@ -63,13 +63,13 @@ def test_a_binomial_loss_is_the_references_resident_or_streamed(tier: str, case:
     intercept = float(case.rng.normal())
     resident, streamed, reference = case.loaded(tier)
 
-    found = engine(tier).binomial(resident, coefficients, intercept)
+    found = engine(tier).binomial(resident, coefficients, intercept)()
 
-    expected = REFERENCE.binomial(reference, coefficients, intercept)
+    expected = REFERENCE.binomial(reference, coefficients, intercept)()
     both = np.stack([np.zeros_like(coefficients), coefficients])
     assert_equals(found, expected, case.partition, both, np.array([0.0, intercept]))
-    assert_same(found, engine(tier).binomial(resident, coefficients, intercept))
-    assert_same(found, engine(tier).binomial(streamed, coefficients, intercept))
+    assert_same(found, engine(tier).binomial(resident, coefficients, intercept)())
+    assert_same(found, engine(tier).binomial(streamed, coefficients, intercept)())
 
 
 @each_tier
@@ -80,12 +80,12 @@ def test_a_multinomial_loss_is_the_references_resident_or_streamed(tier: str, ca
     intercepts = case.rng.normal(size=case.sets)
     resident, streamed, reference = case.loaded(tier)
 
-    found = engine(tier).multinomial(resident, coefficients, intercepts)
+    found = engine(tier).multinomial(resident, coefficients, intercepts)()
 
-    expected = REFERENCE.multinomial(reference, coefficients, intercepts)
+    expected = REFERENCE.multinomial(reference, coefficients, intercepts)()
     assert_equals(found, expected, case.partition, coefficients, intercepts)
-    assert_same(found, engine(tier).multinomial(resident, coefficients, intercepts))
-    assert_same(found, engine(tier).multinomial(streamed, coefficients, intercepts))
+    assert_same(found, engine(tier).multinomial(resident, coefficients, intercepts)())
+    assert_same(found, engine(tier).multinomial(streamed, coefficients, intercepts)())
 
 
 @each_tier
@@ -96,11 +96,11 @@ def test_a_gradient_of_many_float32_products_is_the_references_but_for_their_rou
     coefficients, intercepts = rng.normal(0.0, 0.03, (30, 800)), rng.normal(size=30)
     resident, streamed = engine(tier).load(data.as_rows(), True), engine(tier).load(data.as_rows(), False)
 
-    found = engine(tier).multinomial(resident, coefficients, intercepts)
+    found = engine(tier).multinomial(resident, coefficients, intercepts)()
 
-    expected = REFERENCE.multinomial(REFERENCE.load(data.as_rows(), True), coefficients, intercepts)
+    expected = REFERENCE.multinomial(REFERENCE.load(data.as_rows(), True), coefficients, intercepts)()
     assert_equals(found, expected, data, coefficients, intercepts, precision_of_products=SHORT_SUMS_PRECISION)
-    assert_same(found, engine(tier).multinomial(streamed, coefficients, intercepts))
+    assert_same(found, engine(tier).multinomial(streamed, coefficients, intercepts)())
 
 
 @each_tier
@@ -121,10 +121,12 @@ def test_a_small_step_changes_the_loss_as_the_gradient_says(
         if multinomial:
             intercepts = np.arange(4.0)
             return (
-                engine(tier).multinomial(rows, coefficients, intercepts),
-                REFERENCE.multinomial(reference, coefficients, intercepts),
+                engine(tier).multinomial(rows, coefficients, intercepts)(),
+                REFERENCE.multinomial(reference, coefficients, intercepts)(),
             )
-        return engine(tier).binomial(rows, coefficients[0], 0.3), REFERENCE.binomial(reference, coefficients[0], 0.3)
+        return engine(tier).binomial(rows, coefficients[0], 0.3)(), REFERENCE.binomial(
+            reference, coefficients[0], 0.3
+        )()
 
     before = both(at)
     direction = np.sign(before[1].gradient)
@@ -151,9 +153,9 @@ def test_margins_of_any_size_give_the_references_loss_and_gradient(
     coefficients = 2.0**exponent * rng.choice([-1.0, 0.0, 1.0], (3, 5))
     rows, reference = engine(tier).load(data.as_rows(), True), REFERENCE.load(data.as_rows(), True)
 
-    found = engine(tier).multinomial(rows, coefficients, np.zeros(3))
+    found = engine(tier).multinomial(rows, coefficients, np.zeros(3))()
 
-    expected = REFERENCE.multinomial(reference, coefficients, np.zeros(3))
+    expected = REFERENCE.multinomial(reference, coefficients, np.zeros(3))()
     np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-12)
     np.testing.assert_allclose(found.gradient, expected.gradient, rtol=1e-12, atol=1e-12)
 
@@ -171,9 +173,9 @@ def test_binomial_margins_of_any_size_give_the_references_loss_and_gradient(
     coefficients = 2.0**exponent * np.array([1.0, -1.0, 0.5, 0.0, 1.0])
     rows, reference = engine(tier).load(data.as_rows(), True), REFERENCE.load(data.as_rows(), True)
 
-    found = engine(tier).binomial(rows, coefficients, 0.0)
+    found = engine(tier).binomial(rows, coefficients, 0.0)()
 
-    expected = REFERENCE.binomial(reference, coefficients, 0.0)
+    expected = REFERENCE.binomial(reference, coefficients, 0.0)()
     np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-12)
     np.testing.assert_allclose(found.gradient, expected.gradient, rtol=1e-12, atol=1e-12)
 
@@ -184,7 +186,7 @@ def test_a_row_that_is_certain_of_its_label_keeps_the_digits_of_its_small_loss(t
     data.columns["labels"][:] = 1
     rows = engine(tier).load(data.as_rows(), True)
 
-    found = engine(tier).binomial(rows, np.array([30.0]), 0.0)
+    found = engine(tier).binomial(rows, np.array([30.0]), 0.0)()
 
     np.testing.assert_allclose(found.loss, 7 * np.exp(-30.0), rtol=1e-12)
     np.testing.assert_allclose(found.gradient, [[-7 * np.exp(-30.0)]], rtol=1e-12)
@@ -198,6 +200,6 @@ def test_labels_that_are_no_class_are_refused_before_a_kernel_reads_them(tier: s
     rows = engine(tier).load(data.as_rows(), resident)
 
     with pytest.raises(DataError, match=r"'labels' has values from 0 to 3, expected 0 to 2"):
-        engine(tier).multinomial(rows, np.zeros((3, 3)), np.zeros(3))
+        engine(tier).multinomial(rows, np.zeros((3, 3)), np.zeros(3))()
     with pytest.raises(DataError, match=r"expected 0 to 1"):
-        engine(tier).binomial(rows, np.zeros(3), 0.0)
+        engine(tier).binomial(rows, np.zeros(3), 0.0)()

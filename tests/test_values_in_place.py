@@ -1,5 +1,6 @@
 """Values in a region with room behind them: a device in the host's memory reads them there, and copies nothing."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -67,11 +68,27 @@ def test_the_bits_are_those_of_copied_values(tier: str, rows_in_a_file: Callable
     centres = np.random.default_rng(2).random((7, 20))
     device = engine(tier)
 
-    found = device.lloyd(device.load(rows_in_a_file(0, ROOM), resident=True), centres)
-    copied = device.lloyd(device.load(DATA.as_rows(), resident=True), centres)
+    found = device.lloyd(device.load(rows_in_a_file(0, ROOM), resident=True), centres)()
+    copied = device.lloyd(device.load(DATA.as_rows(), resident=True), centres)()
 
     assert found.sums.tobytes() == copied.sums.tobytes()
     assert found.cost == copied.cost
+
+
+@pytest.mark.parametrize("tier", tiers("kmeans"))
+def test_kernels_under_way_together_keep_the_rows_that_they_read(
+    tier: str, rows_in_a_file: Callable[[int, int], Rows]
+) -> None:
+    rng, device, rows = np.random.default_rng(3), engine(tier), rows_in_a_file(0, ROOM)
+    centres = [rng.random((k, 20)) for k in (7, 40, 3)]
+
+    begun = [device.lloyd(device.load(rows, resident=True), some) for some in centres]
+    gc.collect()
+    found = [answer() for answer in reversed(begun)]
+
+    copied = device.load(DATA.as_rows(), resident=True)
+    alone = [device.lloyd(copied, some)() for some in reversed(centres)]
+    assert [one.sums.tobytes() for one in found] == [one.sums.tobytes() for one in alone]
 
 
 @pytest.mark.parametrize("tier", tiers("kmeans"))
@@ -83,7 +100,7 @@ def test_a_partition_without_values_is_taken_wherever_they_would_lie(tier: str) 
         nothing = {"values": np.ndarray(0, np.float32, room, at), "indices": np.zeros(0, np.int32)}
         columns = {**nothing, "row_pointers": np.zeros(4, np.int64)}
         data = device.load(Partition(np.zeros((3, 2)), columns).as_rows(), resident=True)
-        assert device.lloyd(data, np.ones((1, 2))).cost == 6
+        assert device.lloyd(data, np.ones((1, 2)))().cost == 6
 
 
 def test_a_file_that_is_cut_short_after_it_was_used_is_the_request_s_fault(daemon: Daemon) -> None:

@@ -39,6 +39,14 @@ class _Prepared:
     computation: Computation
 
 
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """A request whose kernel is under way; `answer` waits for it."""
+
+    prepared: _Prepared
+    answer: Callable[[], Outputs]
+
+
 class Estimators:
     """What the models of one worker share: the engine, and the partitions that it keeps."""
 
@@ -75,7 +83,9 @@ class EstimatorBackend:
         """See Backend."""
         prepared = [_refusal_or(self._prepare, request) for request in requests]
         lap()
-        computed = [one if isinstance(one, RequestError) else _refusal_or(self._compute, one) for one in prepared]
+        # All are begun before the first is waited for, so that the device has no pauses.
+        begun = [one if isinstance(one, RequestError) else _refusal_or(self._begin, one) for one in prepared]
+        computed = [one if isinstance(one, RequestError) else _refusal_or(self._finish, one) for one in begun]
         lap()
         return [
             one if isinstance(one, RequestError) else _outputs(request, one)
@@ -92,13 +102,23 @@ class EstimatorBackend:
             data = self._shared.kept.load(rows, content)
         return _Prepared(rows, data, computation)
 
-    def _compute(self, prepared: _Prepared) -> Outputs:
-        engine = self._shared.engine
+    def _begin(self, prepared: _Prepared) -> _Begun:
         try:
-            return prepared.computation(engine, prepared.data)
-        except DeviceMemoryError:  # some drivers notice only now; what is kept may be in the way
-            self._shared.kept.clear()
-            prepared.data = None
+            return _Begun(prepared, prepared.computation(self._shared.engine, prepared.data))
+        except DeviceMemoryError:  # some drivers notice only now
+            return _Begun(prepared, self._streamed(prepared))
+
+    def _finish(self, begun: _Begun) -> Outputs:
+        try:
+            return begun.answer()
+        except DeviceMemoryError:
+            return self._streamed(begun.prepared)()
+
+    def _streamed(self, prepared: _Prepared) -> Callable[[], Outputs]:
+        """Begins again with data that does not stay; what is kept may be in the way."""
+        engine = self._shared.engine
+        self._shared.kept.clear()
+        prepared.data = None
         prepared.data = engine.load(prepared.rows, resident=False)
         return prepared.computation(engine, prepared.data)
 

@@ -1,6 +1,7 @@
 """The kernels of the estimators by name: each takes its own inputs from a request, and computes on any engine.
 
-A kernel checks first, `KERNELS[name](request, rows)`, which raises RequestError, and computes when the data is loaded.
+A kernel checks first, `KERNELS[name](request, rows)`, which raises RequestError. It is begun when the data is loaded,
+and what that gives waits for the outputs.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,42 +12,40 @@ import numpy as np
 from spark_accel.daemon import estimator_request as asked
 from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.estimators.rows import Rows
-from spark_accel.estimators.sums import Engine, Float64, Int32, LogisticSums
+from spark_accel.estimators.sums import ClassSums, Engine, Float64, Int32, LloydSums, LogisticSums, NearestCentres, then
 
 Outputs: TypeAlias = Mapping[str, Float64 | Int32]  # in the model's order
-Computation: TypeAlias = Callable[[Engine[Any], Any], Outputs]
+Computation: TypeAlias = Callable[[Engine[Any], Any], Callable[[], Outputs]]
 
 
 def _lloyd(request: BatchRequest, rows: Rows) -> Computation:
     centres = asked.matrix(request, "centres", rows.features)
 
-    def compute(engine: Engine[Any], data: object) -> Outputs:
-        found = engine.lloyd(data, centres)
+    def outputs(found: LloydSums) -> Outputs:
         return {"sums": found.sums, "weight_sums": found.weight_sums, "cost": np.array([found.cost])}
 
-    return compute
+    return lambda engine, data: then(engine.lloyd(data, centres), outputs)
 
 
 def _costs(request: BatchRequest, rows: Rows) -> Computation:
     centres = asked.matrix(request, "centres", rows.features)
 
-    def compute(engine: Engine[Any], data: object) -> Outputs:
-        found = engine.costs(data, centres)
+    def outputs(found: NearestCentres) -> Outputs:
         return {"costs": found.costs, "nearest": found.nearest}
 
-    return compute
+    return lambda engine, data: then(engine.costs(data, centres), outputs)
 
 
 def _binomial(request: BatchRequest, rows: Rows) -> Computation:
     coefficients = asked.vector(request, "coefficients", rows.features)
     (intercept,) = asked.vector(request, "intercepts", 1)
-    return lambda engine, data: _logistic(engine.binomial(data, coefficients, float(intercept)))
+    return lambda engine, data: then(engine.binomial(data, coefficients, float(intercept)), _logistic)
 
 
 def _multinomial(request: BatchRequest, rows: Rows) -> Computation:
     coefficients = asked.matrix(request, "coefficients", rows.features)
     intercepts = asked.vector(request, "intercepts", len(coefficients))
-    return lambda engine, data: _logistic(engine.multinomial(data, coefficients, intercepts))
+    return lambda engine, data: then(engine.multinomial(data, coefficients, intercepts), _logistic)
 
 
 def _logistic(found: LogisticSums) -> Outputs:
@@ -60,12 +59,11 @@ def _class_sums(request: BatchRequest, rows: Rows) -> Computation:
     if "square_sums" in request.outputs and not squares:
         raise asked.invalid("output 'square_sums' needs the request parameter 'squares' to be true")
 
-    def compute(engine: Engine[Any], data: object) -> Outputs:
-        found = engine.class_sums(data, classes, squares)
-        outputs = {"weight_sums": found.weight_sums, "sums": found.sums}
-        return outputs if found.square_sums is None else outputs | {"square_sums": found.square_sums}
+    def outputs(found: ClassSums) -> Outputs:
+        both = {"weight_sums": found.weight_sums, "sums": found.sums}
+        return both if found.square_sums is None else both | {"square_sums": found.square_sums}
 
-    return compute
+    return lambda engine, data: then(engine.class_sums(data, classes, squares), outputs)
 
 
 KERNELS: Mapping[str, Callable[[BatchRequest, Rows], Computation]] = {

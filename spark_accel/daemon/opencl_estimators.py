@@ -6,7 +6,7 @@ kernels of a family are given and answer `opencl_kmeans.py`'s, `opencl_logistic.
 
 import contextlib
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyopencl as cl
@@ -20,7 +20,7 @@ from spark_accel.daemon.opencl_program import Program, Programs
 from spark_accel.daemon.opencl_rows import DeviceRows, values_in_place
 from spark_accel.daemon.opencl_sums import Sums
 from spark_accel.estimators.rows import Rows
-from spark_accel.estimators.sums import ClassSums, Float64, LloydSums, LogisticSums, NearestCentres
+from spark_accel.estimators.sums import ClassSums, Float64, Found, LloydSums, LogisticSums, NearestCentres
 
 FAMILIES = ("kmeans", "logistic", "naive_bayes")
 
@@ -59,40 +59,38 @@ class OpenCLEngine:
         """See Engine."""
         return data.nbytes
 
-    def lloyd(self, data: DeviceRows, centres: Float64) -> LloydSums:
+    def lloyd(self, data: DeviceRows, centres: Float64) -> Callable[[], LloydSums]:
         """See Engine."""
         _check(data, centres.shape, "centres")
-        with self._memory_named():
-            return self._kmeans(data).lloyd(data, centres)
+        return self._begun(lambda: self._kmeans(data).lloyd(data, centres))
 
-    def costs(self, data: DeviceRows, centres: Float64) -> NearestCentres:
+    def costs(self, data: DeviceRows, centres: Float64) -> Callable[[], NearestCentres]:
         """See Engine."""
         _check(data, centres.shape, "centres")
-        with self._memory_named():
-            return self._kmeans(data).costs(data, centres)
+        return self._begun(lambda: self._kmeans(data).costs(data, centres))
 
-    def binomial(self, data: DeviceRows, coefficients: Float64, intercept: float) -> LogisticSums:
+    def binomial(self, data: DeviceRows, coefficients: Float64, intercept: float) -> Callable[[], LogisticSums]:
         """See Engine."""
         _check(data, (1, *coefficients.shape), "coefficients")
-        with self._memory_named():
-            return self._logistic(data).binomial(data, coefficients, intercept)
+        return self._begun(lambda: self._logistic(data).binomial(data, coefficients, intercept))
 
-    def multinomial(self, data: DeviceRows, coefficients: Float64, intercepts: Float64) -> LogisticSums:
+    def multinomial(self, data: DeviceRows, coefficients: Float64, intercepts: Float64) -> Callable[[], LogisticSums]:
         """See Engine."""
         _check(data, coefficients.shape, "coefficients", len(intercepts))
-        with self._memory_named():
-            return self._logistic(data).multinomial(data, coefficients, intercepts)
+        return self._begun(lambda: self._logistic(data).multinomial(data, coefficients, intercepts))
 
-    def class_sums(self, data: DeviceRows, classes: int, squares: bool) -> ClassSums:
+    def class_sums(self, data: DeviceRows, classes: int, squares: bool) -> Callable[[], ClassSums]:
         """See Engine."""
-        with self._memory_named():
-            return NaiveBayes(self._program("naive_bayes", data), self._sums).class_sums(data, classes, squares)
+        return self._begun(lambda: self._naive_bayes(data).class_sums(data, classes, squares))
 
     def _kmeans(self, data: DeviceRows) -> KMeans:
         return KMeans(self._queue, self._program("kmeans", data), self._sums)
 
     def _logistic(self, data: DeviceRows) -> Logistic:
         return Logistic(self._queue, self._program("logistic", data), self._sums)
+
+    def _naive_bayes(self, data: DeviceRows) -> NaiveBayes:
+        return NaiveBayes(self._program("naive_bayes", data), self._sums)
 
     def _program(self, family: str, data: DeviceRows) -> Program:
         return self._programs.get(family, np.dtype(data.rows.values.dtype))
@@ -105,6 +103,16 @@ class OpenCLEngine:
                 f"a partition of {nbytes:,} bytes does not fit into the memory of device '{device.name}', which has"
                 f" {device.global_mem_size:,} bytes of which {held:,} hold other partitions: release those"
             )
+
+    def _begun(self, begin: Callable[[], Callable[[], Found]]) -> Callable[[], Found]:
+        with self._memory_named():
+            wait = begin()
+
+        def answer() -> Found:
+            with self._memory_named():
+                return wait()
+
+        return answer
 
     @contextlib.contextmanager
     def _memory_named(self) -> Iterator[None]:

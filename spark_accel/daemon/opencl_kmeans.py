@@ -1,5 +1,6 @@
 """k-means on an OpenCL device: the host's side of kernels/kmeans."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from spark_accel.daemon.opencl_program import Argument, Program
 from spark_accel.daemon.opencl_rows import DeviceRows
 from spark_accel.daemon.opencl_sums import Call, Sums, biases, coefficients
 from spark_accel.estimators.rows import stride
-from spark_accel.estimators.sums import Float64, LloydSums, NearestCentres
+from spark_accel.estimators.sums import Float64, LloydSums, NearestCentres, then
 
 
 @dataclass(frozen=True)
@@ -21,18 +22,21 @@ class KMeans:
     program: Program
     sums: Sums
 
-    def lloyd(self, data: DeviceRows, centres: Float64) -> LloydSums:
+    def lloyd(self, data: DeviceRows, centres: Float64) -> Callable[[], LloydSums]:
         """See Engine."""
         k, features = centres.shape
         width = stride(features)
-        found = self.sums.total(self._call("lloyd", data, centres), k * width + k + 1)
-        by_cluster = found[: k * width].reshape(k, width)[:, :features]
-        weight_sums = found[k * width : k * width + k]
-        return LloydSums(by_cluster.copy(), weight_sums.copy(), float(found[k * width + k]))
 
-    def costs(self, data: DeviceRows, centres: Float64) -> NearestCentres:
+        def made(found: Float64) -> LloydSums:
+            by_cluster = found[: k * width].reshape(k, width)[:, :features]
+            weight_sums = found[k * width : k * width + k]
+            return LloydSums(by_cluster.copy(), weight_sums.copy(), float(found[k * width + k]))
+
+        return then(self.sums.total(self._call("lloyd", data, centres), k * width + k + 1), made)
+
+    def costs(self, data: DeviceRows, centres: Float64) -> Callable[[], NearestCentres]:
         """See Engine."""
-        return NearestCentres(*self.sums.by_row(self._call("costs", data, centres)))
+        return then(self.sums.by_row(self._call("costs", data, centres)), lambda found: NearestCentres(*found))
 
     def _call(self, name: str, data: DeviceRows, centres: Float64) -> Call:
         k, features = centres.shape

@@ -1,5 +1,6 @@
 """Logistic regression on an OpenCL device: the host's side of kernels/logistic."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from spark_accel.daemon.opencl_program import Program
 from spark_accel.daemon.opencl_rows import DeviceRows, check_labels
 from spark_accel.daemon.opencl_sums import Call, Sums, coefficients
 from spark_accel.estimators.rows import stride
-from spark_accel.estimators.sums import Float64, LogisticSums
+from spark_accel.estimators.sums import Float64, LogisticSums, then
 
 _CACHE_BYTES = 400 * 2**10  # of rows that are read twice in a row: they should stay in a cache of their core
 _FIRST_CACHE_BYTES = 24 * 2**10  # of these, better still, in its fastest, where little is computed of each element
@@ -26,7 +27,7 @@ class Logistic:
     program: Program
     sums: Sums
 
-    def binomial(self, data: DeviceRows, coefficients: Float64, intercept: float) -> LogisticSums:
+    def binomial(self, data: DeviceRows, coefficients: Float64, intercept: float) -> Callable[[], LogisticSums]:
         """See Engine."""
         features = len(coefficients)
         width = stride(features)
@@ -38,10 +39,13 @@ class Logistic:
             min(self._block(data, _CACHE_BYTES), max(2 * _LEAST_BLOCK, self._block(data, _FIRST_CACHE_BYTES))),
         )
         call = Call(self.program, "binomial", data, parameters)
-        found = self.sums.total(call, width + 2, lambda chunk: check_labels(chunk, 2))
-        return LogisticSums(float(found[width + 1]), found[None, :features].copy(), found[width : width + 1].copy())
 
-    def multinomial(self, data: DeviceRows, matrix: Float64, intercepts: Float64) -> LogisticSums:
+        def made(found: Float64) -> LogisticSums:
+            return LogisticSums(float(found[width + 1]), found[None, :features].copy(), found[width : width + 1].copy())
+
+        return then(self.sums.total(call, width + 2, lambda chunk: check_labels(chunk, 2)), made)
+
+    def multinomial(self, data: DeviceRows, matrix: Float64, intercepts: Float64) -> Callable[[], LogisticSums]:
         """See Engine."""
         classes, features = matrix.shape
         sparse, program = data.rows.sparse, self.program
@@ -57,18 +61,22 @@ class Logistic:
             self._block(data, _CACHE_BYTES) // tile * tile,
             int(data.rows.rows * stride(features) * classes > _FEW_PRODUCTS),
         )
-        found = self.sums.total(
+        total = self.sums.total(
             Call(program, "multinomial", data, parameters),
             gradient + lanes + 1,
             lambda chunk: check_labels(chunk, classes),
             (program.defines["BLOCK"] * 3 // 2 + program.defines["ROWS"]) * lanes * 8,
         )
-        if sparse:
-            by_class = found[:gradient].reshape(features, lanes).T[:classes]
-        else:
-            by_class = found[:gradient].reshape(classes, -1)[:, :features]
-        multiplier_sums = found[gradient : gradient + classes]
-        return LogisticSums(float(found[gradient + lanes]), by_class.copy(), multiplier_sums.copy())
+
+        def made(found: Float64) -> LogisticSums:
+            if sparse:
+                by_class = found[:gradient].reshape(features, lanes).T[:classes]
+            else:
+                by_class = found[:gradient].reshape(classes, -1)[:, :features]
+            multiplier_sums = found[gradient : gradient + classes]
+            return LogisticSums(float(found[gradient + lanes]), by_class.copy(), multiplier_sums.copy())
+
+        return then(total, made)
 
     def _block(self, data: DeviceRows, nbytes: int) -> int:
         """How many rows take so many bytes."""

@@ -4,7 +4,9 @@ Kernels and host agree on what `kernels/estimators/slices.h` says. A kernel `NAM
 CSR. Slices are summed in passes, so that their partial sums take bounded memory however many rows there are.
 """
 
-from collections.abc import Callable
+import itertools
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +18,7 @@ from spark_accel.daemon.opencl_buffers import Kept, counter
 from spark_accel.daemon.opencl_program import Argument, Program
 from spark_accel.daemon.opencl_rows import Chunk, DeviceRows
 from spark_accel.estimators.rows import stride
-from spark_accel.estimators.sums import Float64, Int32
+from spark_accel.estimators.sums import Float64, Int32, then
 
 _PARTIAL_BYTES = 128 * 2**20  # of all slices of a pass
 _GROUP = 16  # doubles that a work item of add_slices adds; partial sums are filled up to a multiple of it
@@ -65,21 +67,23 @@ def work_items(device: cl.Device, slices: int) -> int:
 
 
 class Sums:
-    """What adds up the partial sums of calls; `kept` has the memory for them."""
+    """What adds up the partial sums of calls; `queue` runs them one after the other, `kept` has the memory for them."""
 
     def __init__(self, queue: cl.CommandQueue, kept: Kept) -> None:
         self._queue = queue
         self._kept = kept
+        self._under_way: deque[tuple[int, DeviceRows]] = deque()  # data that kernels may be reading, with their calls
+        self._calls = itertools.count()
 
     def total(
         self, call: Call, length: int, check: Callable[[Chunk], None] = lambda _: None, scratch_bytes: int = 0
-    ) -> Float64:
-        """The sum over all slices of a kernel's partial sums, float64 [length].
+    ) -> Callable[[], Float64]:
+        """Enqueues a kernel and the sum over its slices; what this gives waits for that, float64 [length].
 
         `check` sees each chunk before the kernel does, and raises DataError. With `scratch_bytes` the kernel's last
         argument is a buffer of so many bytes a work item.
         """
-        data, queue = call.data, self._queue
+        data, queue, number = call.data, self._queue, self._begin(call)
         length = -(-length // _GROUP) * _GROUP
         pass_slices = self._pass_slices(8 * length, scratch_bytes, -(-data.rows.rows // data.slice))
         partials = self._kept.get("partial sums", 8 * length * pass_slices)
@@ -97,8 +101,8 @@ class Sums:
                 call.program.enqueue(queue, "add_slices", length // _GROUP, partials, len(part), length, total, first)
                 first = 0
         found = np.empty(length)
-        cl.enqueue_copy(queue, found, total)
-        return found
+        copies = [cl.enqueue_copy(queue, found, total, is_blocking=False)]
+        return then(self._end_of(number, copies), lambda _: found)
 
     def _pass_slices(self, partial_bytes: int, scratch_bytes: int, slices: int) -> int:
         """How many slices of so many bytes go through at once: enough for all compute units, if they fit."""
@@ -107,18 +111,38 @@ class Sums:
         wanted = max(device.max_compute_units, _PARTIAL_BYTES // (partial_bytes + scratch_bytes))
         return max(1, min(slices, wanted, fitting))
 
-    def by_row(self, call: Call) -> tuple[Int32, Float64]:
-        """What a kernel writes that finds an index and a cost for each row: int32 [rows], float64 [rows]."""
-        data, queue = call.data, self._queue
+    def by_row(self, call: Call) -> Callable[[], tuple[Int32, Float64]]:
+        """Enqueues a kernel that finds an index and a cost for each row; what this gives waits for them.
+
+        They are int32 [rows] and float64 [rows].
+        """
+        data, queue, number = call.data, self._queue, self._begin(call)
         indices, costs = np.empty(data.rows.rows, np.int32), np.empty(data.rows.rows)
+        copies = []
         for chunk in data:
             rows = slice(chunk.span.start, chunk.span.stop)
             index, cost = self._kept.get("nearest", 4 * chunk.span.rows), self._kept.get("costs", 8 * chunk.span.rows)
             one = replace(call, parameters=(*call.parameters, index))
             one.enqueue(queue, chunk, range(-(-chunk.span.rows // data.slice)), cost, 0)
-            cl.enqueue_copy(queue, indices[rows], index)
-            cl.enqueue_copy(queue, costs[rows], cost)
-        return indices, costs
+            copies.append(cl.enqueue_copy(queue, indices[rows], index, is_blocking=False))
+            copies.append(cl.enqueue_copy(queue, costs[rows], cost, is_blocking=False))
+        return then(self._end_of(number, copies), lambda _: (indices, costs))
+
+    def _begin(self, call: Call) -> int:
+        number = next(self._calls)
+        self._under_way.append((number, call.data))
+        return number
+
+    def _end_of(self, number: int, copies: Sequence[cl.Event]) -> Callable[[], None]:
+        """What waits for a call, and so for those before it."""
+        self._queue.flush()
+
+        def wait() -> None:
+            cl.wait_for_events(copies)
+            while self._under_way and self._under_way[0][0] <= number:
+                self._under_way.popleft()
+
+        return wait
 
 
 def coefficients(matrix: Float64, program: Program, sparse: bool) -> npt.NDArray[Any]:

@@ -1,6 +1,6 @@
 """The numpy reference of the estimators' kernels: their definition, in float64 whatever the data's own type."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ class Block:
 
 
 class ReferenceEngine:
-    """See Engine. Its data are the columns; each call makes blocks of them."""
+    """See Engine. Its data are the columns; each call makes blocks of them, and computes at once."""
 
     def load(self, rows: Rows, resident: bool) -> "ReferenceData":
         """See Engine."""
@@ -38,7 +38,7 @@ class ReferenceEngine:
         """See Engine."""
         return data.rows.nbytes if data.resident else 0
 
-    def lloyd(self, data: "ReferenceData", centres: Float64) -> LloydSums:
+    def lloyd(self, data: "ReferenceData", centres: Float64) -> Callable[[], LloydSums]:
         """See Engine."""
         sums, weight_sums, cost = np.zeros_like(centres), np.zeros(len(centres)), 0.0
         for block in data:
@@ -46,14 +46,15 @@ class ReferenceEngine:
             np.add.at(sums, nearest, block.x * block.weights[:, None])
             np.add.at(weight_sums, nearest, block.weights)
             cost += float(block.weights @ squared)
-        return LloydSums(sums, weight_sums, cost)
+        return lambda: LloydSums(sums, weight_sums, cost)
 
-    def costs(self, data: "ReferenceData", centres: Float64) -> NearestCentres:
+    def costs(self, data: "ReferenceData", centres: Float64) -> Callable[[], NearestCentres]:
         """See Engine."""
         nearest, squared = zip(*(_nearest(block.x, centres) for block in data), strict=True)
-        return NearestCentres(np.concatenate(nearest).astype(np.int32), np.concatenate(squared))
+        found = NearestCentres(np.concatenate(nearest).astype(np.int32), np.concatenate(squared))
+        return lambda: found
 
-    def binomial(self, data: "ReferenceData", coefficients: Float64, intercept: float) -> LogisticSums:
+    def binomial(self, data: "ReferenceData", coefficients: Float64, intercept: float) -> Callable[[], LogisticSums]:
         """See Engine. The loss of a row is log(1 + exp(margin)) - label x margin."""
         loss, gradient, multiplier_sum = 0.0, np.zeros_like(coefficients), 0.0
         for block in data:
@@ -63,9 +64,11 @@ class ReferenceEngine:
             multiplier = block.weights * (_sigmoid(margin) - label)
             gradient += multiplier @ block.x
             multiplier_sum += float(multiplier.sum())
-        return LogisticSums(loss, gradient[None], np.array([multiplier_sum]))
+        return lambda: LogisticSums(loss, gradient[None], np.array([multiplier_sum]))
 
-    def multinomial(self, data: "ReferenceData", coefficients: Float64, intercepts: Float64) -> LogisticSums:
+    def multinomial(
+        self, data: "ReferenceData", coefficients: Float64, intercepts: Float64
+    ) -> Callable[[], LogisticSums]:
         """See Engine. The loss of a row is log(sum(exp(margins))) - margin of its label."""
         loss, gradient, multiplier_sums = 0.0, np.zeros_like(coefficients), np.zeros(len(intercepts))
         for block in data:
@@ -81,9 +84,9 @@ class ReferenceEngine:
             multipliers *= block.weights[:, None]
             gradient += multipliers.T @ block.x
             multiplier_sums += multipliers.sum(axis=0)
-        return LogisticSums(loss, gradient, multiplier_sums)
+        return lambda: LogisticSums(loss, gradient, multiplier_sums)
 
-    def class_sums(self, data: "ReferenceData", classes: int, squares: bool) -> ClassSums:
+    def class_sums(self, data: "ReferenceData", classes: int, squares: bool) -> Callable[[], ClassSums]:
         """See Engine."""
         weight_sums = np.zeros(classes)
         sums = np.zeros((classes, data.rows.features))
@@ -95,7 +98,7 @@ class ReferenceEngine:
             np.add.at(sums, label, weighted)
             if square_sums is not None:
                 np.add.at(square_sums, label, weighted * block.x)
-        return ClassSums(weight_sums, sums, square_sums)
+        return lambda: ClassSums(weight_sums, sums, square_sums)
 
 
 class ReferenceData:

@@ -1,5 +1,6 @@
 """What the kernels of the estimators answer: mostly sums over the rows of one partition, in float64."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -11,6 +12,8 @@ from spark_accel.estimators.rows import Rows
 Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
 Data = TypeVar("Data")
+Found = TypeVar("Found")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +54,17 @@ class ClassSums:
     square_sums: Float64 | None
 
 
-class Engine(Protocol[Data]):
-    """The kernels of the estimators on one device. `load` comes first, its answer is what the others take.
+def then(wait: Callable[[], Found], make: Callable[[Found], Made]) -> Callable[[], Made]:
+    """What waits as `wait` does, and makes something of what it gives."""
+    return lambda: make(wait())
 
-    The same call gives the same bits each time, and whether the data is resident makes no difference.
+
+class Engine(Protocol[Data]):
+    """The kernels of the estimators on one device. `load` comes first, its answer is what the kernels take.
+
+    A kernel is begun by its call, and what that gives waits for the answer, so that several can be under way. Either
+    may raise network.DeviceMemoryError. The same call gives the same bits each time, and whether the data is resident
+    makes no difference.
     """
 
     def load(self, rows: Rows, resident: bool) -> Data:
@@ -69,17 +79,17 @@ class Engine(Protocol[Data]):
     def resident_bytes(self, data: Data) -> int:
         """How much of the device's memory the data holds."""
 
-    def lloyd(self, data: Data, centres: Float64) -> LloydSums:
+    def lloyd(self, data: Data, centres: Float64) -> Callable[[], LloydSums]:
         """`centres` [k, features]; ties go to the lower index; rows of weight 0 count nothing."""
 
-    def costs(self, data: Data, centres: Float64) -> NearestCentres:
+    def costs(self, data: Data, centres: Float64) -> Callable[[], NearestCentres]:
         """`centres` [k, features]; ties go to the lower index."""
 
-    def binomial(self, data: Data, coefficients: Float64, intercept: float) -> LogisticSums:
+    def binomial(self, data: Data, coefficients: Float64, intercept: float) -> Callable[[], LogisticSums]:
         """`coefficients` [features]; labels are 0 and 1."""
 
-    def multinomial(self, data: Data, coefficients: Float64, intercepts: Float64) -> LogisticSums:
+    def multinomial(self, data: Data, coefficients: Float64, intercepts: Float64) -> Callable[[], LogisticSums]:
         """`coefficients` [classes, features], `intercepts` [classes]; raises rows.DataError for a label beyond."""
 
-    def class_sums(self, data: Data, classes: int, squares: bool) -> ClassSums:
+    def class_sums(self, data: Data, classes: int, squares: bool) -> Callable[[], ClassSums]:
         """Raises rows.DataError for a label beyond `classes`."""
