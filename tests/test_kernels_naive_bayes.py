@@ -1,5 +1,7 @@
 """The naive Bayes kernels on a real OpenCL device, tier by tier, against the reference; what all kernels refuse."""
 
+import gc
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -118,6 +120,18 @@ def test_resident_bytes_are_what_the_device_holds() -> None:
     resident = engine("portable").load(rows, True)
     assert engine("portable").resident_bytes(resident) == 12 * 4 + 12 * 4 + 5 * 8 + 4 * 4 + 4 * 8
     assert engine("portable").resident_bytes(engine("portable").load(rows, False)) == 0
+
+
+def test_rows_that_a_kernel_refuses_are_not_kept() -> None:
+    data = engine("portable").load(partition_with(labels=np.array([0, 1, 2, 1], np.int32)), True)
+    kept = weakref.ref(data)
+
+    with pytest.raises(DataError, match="labels"):
+        engine("portable").class_sums(data, 2, False)
+    del data
+    gc.collect()
+
+    assert kept() is None
 
 
 def test_a_tier_that_does_not_exist_is_an_error() -> None:

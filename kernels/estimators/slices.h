@@ -18,10 +18,11 @@ __kernel void add_slices(__global const double8 *partials, int slices, int lengt
     total[at + 1] = high;
 }
 
-void clear(__global double *partial, int length)
+__global double *cleared(__global double *partial, int length)
 {
     for (int i = 0; i < length; i++)
         partial[i] = 0.0;
+    return partial;
 }
 
 // What every kernel over rows gets first: of the chunk it sums `slices` slices from `first_slice` on. `taken` is how many
@@ -36,8 +37,8 @@ void clear(__global double *partial, int length)
 // other programs use too holds nobody up for long.
 #define FOR_EACH_SLICE for (int s = atomic_inc(taken); s < slices; s = atomic_inc(taken))
 
-// The slice's first row, how many it has, and its sums.
+// The slice's first row, how many it has, and its sums, which are zeros at first.
 #define SLICE_START ((long)(first_slice + s) * slice)
 #define SLICE_COUNT min(slice, (int)(rows - SLICE_START))
-#define SLICE_SUMS (partials + s * (long)length)
+#define SLICE_SUMS cleared(partials + s * (long)length, length)
 #define FROM_START(p) ((p) ? (p) + SLICE_START : (p))

@@ -295,11 +295,9 @@ __kernel void lloyd(SLICE_PARAMETERS,
     double largest_squared_norm)
 {
     FOR_EACH_SLICE {
-        __global double *partial = SLICE_SUMS;
-        clear(partial, length);
         lloyd_slice(
             SLICE_COUNT, features, stride, values + SLICE_START * stride, FROM_START(weights), k, centres, packed, bias,
-            largest_squared_norm, partial);
+            largest_squared_norm, SLICE_SUMS);
     }
 }
 
@@ -308,11 +306,9 @@ __kernel void lloyd_sparse(SLICE_PARAMETERS,
     double largest_squared_norm, __global const double *squared_norms)
 {
     FOR_EACH_SLICE {
-        __global double *partial = SLICE_SUMS;
-        clear(partial, length);
         lloyd_sparse_slice(
             SLICE_COUNT, stride, values, indices, FROM_START(pointers), FROM_START(weights), k, centres, squared_norms,
-            coefficients, bias, largest_squared_norm, partial);
+            coefficients, bias, largest_squared_norm, SLICE_SUMS);
     }
 }
 

@@ -157,21 +157,17 @@ INNER void binomial_sparse_slice(
 __kernel void binomial(SLICE_PARAMETERS, __global const double *coefficients, double intercept, int block)
 {
     FOR_EACH_SLICE {
-        __global double *partial = SLICE_SUMS;
-        clear(partial, length);
         binomial_slice(
             SLICE_COUNT, stride, block, values + SLICE_START * stride, FROM_START(labels), FROM_START(weights), coefficients,
-            intercept, partial);
+            intercept, SLICE_SUMS);
     }
 }
 
 __kernel void binomial_sparse(SLICE_PARAMETERS, __global const double *coefficients, double intercept, int block)
 {
     FOR_EACH_SLICE {
-        __global double *partial = SLICE_SUMS;
-        clear(partial, length);
         binomial_sparse_slice(
             SLICE_COUNT, stride, values, indices, FROM_START(pointers), FROM_START(labels), FROM_START(weights), coefficients,
-            intercept, partial);
+            intercept, SLICE_SUMS);
     }
 }

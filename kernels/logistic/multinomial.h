@@ -190,11 +190,9 @@ __kernel void multinomial(SLICE_PARAMETERS,
     __global double *scratch)
 {
     FOR_EACH_SLICE {
-        __global double *partial = SLICE_SUMS;
-        clear(partial, length);
         multinomial_slice(
             SLICE_COUNT, stride, (features + 3) / 4 * 4, block, short_sums, values + SLICE_START * stride, FROM_START(labels),
-            FROM_START(weights), classes, packed, bias, scratch_of_item(scratch, classes), partial);
+            FROM_START(weights), classes, packed, bias, scratch_of_item(scratch, classes), SLICE_SUMS);
     }
 }
 
@@ -203,10 +201,8 @@ __kernel void multinomial_sparse(SLICE_PARAMETERS,
     __global double *scratch)
 {
     FOR_EACH_SLICE {
-        __global double *partial = SLICE_SUMS;
-        clear(partial, length);
         multinomial_sparse_slice(
             SLICE_COUNT, features, values, indices, FROM_START(pointers), FROM_START(labels), FROM_START(weights), classes,
-            coefficients, bias, scratch_of_item(scratch, classes), partial);
+            coefficients, bias, scratch_of_item(scratch, classes), SLICE_SUMS);
     }
 }

@@ -57,20 +57,16 @@ INNER void class_sums_sparse_slice(
 __kernel void class_sums(SLICE_PARAMETERS, int classes, int squares)
 {
     FOR_EACH_SLICE {
-        __global double *partial = SLICE_SUMS;
-        clear(partial, length);
         class_sums_slice(
-            SLICE_COUNT, stride, values + SLICE_START * stride, FROM_START(labels), FROM_START(weights), classes, squares, partial);
+            SLICE_COUNT, stride, values + SLICE_START * stride, FROM_START(labels), FROM_START(weights), classes, squares, SLICE_SUMS);
     }
 }
 
 __kernel void class_sums_sparse(SLICE_PARAMETERS, int classes, int squares)
 {
     FOR_EACH_SLICE {
-        __global double *partial = SLICE_SUMS;
-        clear(partial, length);
         class_sums_sparse_slice(
             SLICE_COUNT, stride, values, indices, FROM_START(pointers), FROM_START(labels), FROM_START(weights), classes,
-            squares, partial);
+            squares, SLICE_SUMS);
     }
 }

@@ -5,6 +5,7 @@ kernels of a family are given and answer `opencl_kmeans.py`'s, `opencl_logistic.
 """
 
 import contextlib
+import itertools
 import weakref
 from collections.abc import Callable, Iterator
 
@@ -39,6 +40,8 @@ class OpenCLEngine:
         self._kept = Kept(self._queue)
         self._sums = Sums(self._queue, self._kept)
         self._loaded: weakref.WeakSet[DeviceRows] = weakref.WeakSet()
+        self._calls = itertools.count()
+        self._under_way: dict[int, DeviceRows] = {}  # what kernels may be reading, by call; the queue keeps their order
 
     def load(self, rows: Rows, resident: bool) -> DeviceRows:
         """See Engine."""
@@ -62,26 +65,26 @@ class OpenCLEngine:
     def lloyd(self, data: DeviceRows, centres: Float64) -> Callable[[], LloydSums]:
         """See Engine."""
         _check(data, centres.shape, "centres")
-        return self._begun(lambda: self._kmeans(data).lloyd(data, centres))
+        return self._begun(data, lambda: self._kmeans(data).lloyd(data, centres))
 
     def costs(self, data: DeviceRows, centres: Float64) -> Callable[[], NearestCentres]:
         """See Engine."""
         _check(data, centres.shape, "centres")
-        return self._begun(lambda: self._kmeans(data).costs(data, centres))
+        return self._begun(data, lambda: self._kmeans(data).costs(data, centres))
 
     def binomial(self, data: DeviceRows, coefficients: Float64, intercept: float) -> Callable[[], LogisticSums]:
         """See Engine."""
         _check(data, (1, *coefficients.shape), "coefficients")
-        return self._begun(lambda: self._logistic(data).binomial(data, coefficients, intercept))
+        return self._begun(data, lambda: self._logistic(data).binomial(data, coefficients, intercept))
 
     def multinomial(self, data: DeviceRows, coefficients: Float64, intercepts: Float64) -> Callable[[], LogisticSums]:
         """See Engine."""
         _check(data, coefficients.shape, "coefficients", len(intercepts))
-        return self._begun(lambda: self._logistic(data).multinomial(data, coefficients, intercepts))
+        return self._begun(data, lambda: self._logistic(data).multinomial(data, coefficients, intercepts))
 
     def class_sums(self, data: DeviceRows, classes: int, squares: bool) -> Callable[[], ClassSums]:
         """See Engine."""
-        return self._begun(lambda: self._naive_bayes(data).class_sums(data, classes, squares))
+        return self._begun(data, lambda: self._naive_bayes(data).class_sums(data, classes, squares))
 
     def _kmeans(self, data: DeviceRows) -> KMeans:
         return KMeans(self._queue, self._program("kmeans", data), self._sums)
@@ -104,13 +107,25 @@ class OpenCLEngine:
                 f" {device.global_mem_size:,} bytes of which {held:,} hold other partitions: release those"
             )
 
-    def _begun(self, begin: Callable[[], Callable[[], Found]]) -> Callable[[], Found]:
-        with self._memory_named():
-            wait = begin()
+    def _begun(self, data: DeviceRows, begin: Callable[[], Callable[[], Found]]) -> Callable[[], Found]:
+        """Begins a kernel on `data`, and keeps that until the kernel has read it, whatever the caller does with it."""
+        number = next(self._calls)
+        self._under_way[number] = data
+        try:
+            with self._memory_named():
+                wait = begin()
+        except BaseException:  # some of its commands may be queued
+            self._queue.finish()
+            self._under_way.clear()
+            raise
 
         def answer() -> Found:
-            with self._memory_named():
-                return wait()
+            try:
+                with self._memory_named():
+                    return wait()
+            finally:
+                for ended in [other for other in self._under_way if other <= number]:
+                    del self._under_way[ended]
 
         return answer
 

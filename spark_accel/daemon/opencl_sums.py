@@ -4,8 +4,6 @@ Kernels and host agree on what `kernels/estimators/slices.h` says. A kernel `NAM
 CSR. Slices are summed in passes, so that their partial sums take bounded memory however many rows there are.
 """
 
-import itertools
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -72,8 +70,6 @@ class Sums:
     def __init__(self, queue: cl.CommandQueue, kept: Kept) -> None:
         self._queue = queue
         self._kept = kept
-        self._under_way: deque[tuple[int, DeviceRows]] = deque()  # data that kernels may be reading, with their calls
-        self._calls = itertools.count()
 
     def total(
         self, call: Call, length: int, check: Callable[[Chunk], None] = lambda _: None, scratch_bytes: int = 0
@@ -83,7 +79,7 @@ class Sums:
         `check` sees each chunk before the kernel does, and raises DataError. With `scratch_bytes` the kernel's last
         argument is a buffer of so many bytes a work item.
         """
-        data, queue, number = call.data, self._queue, self._begin(call)
+        data, queue = call.data, self._queue
         length = -(-length // _GROUP) * _GROUP
         pass_slices = self._pass_slices(8 * length, scratch_bytes, -(-data.rows.rows // data.slice))
         partials = self._kept.get("partial sums", 8 * length * pass_slices)
@@ -102,7 +98,7 @@ class Sums:
                 first = 0
         found = np.empty(length)
         copies = [cl.enqueue_copy(queue, found, total, is_blocking=False)]
-        return then(self._end_of(number, copies), lambda _: found)
+        return then(_waiting(queue, copies), lambda _: found)
 
     def _pass_slices(self, partial_bytes: int, scratch_bytes: int, slices: int) -> int:
         """How many slices of so many bytes go through at once: enough for all compute units, if they fit."""
@@ -116,7 +112,7 @@ class Sums:
 
         They are int32 [rows] and float64 [rows].
         """
-        data, queue, number = call.data, self._queue, self._begin(call)
+        data, queue = call.data, self._queue
         indices, costs = np.empty(data.rows.rows, np.int32), np.empty(data.rows.rows)
         copies = []
         for chunk in data:
@@ -126,23 +122,13 @@ class Sums:
             one.enqueue(queue, chunk, range(-(-chunk.span.rows // data.slice)), cost, 0)
             copies.append(cl.enqueue_copy(queue, indices[rows], index, is_blocking=False))
             copies.append(cl.enqueue_copy(queue, costs[rows], cost, is_blocking=False))
-        return then(self._end_of(number, copies), lambda _: (indices, costs))
+        return then(_waiting(queue, copies), lambda _: (indices, costs))
 
-    def _begin(self, call: Call) -> int:
-        number = next(self._calls)
-        self._under_way.append((number, call.data))
-        return number
 
-    def _end_of(self, number: int, copies: Sequence[cl.Event]) -> Callable[[], None]:
-        """What waits for a call, and so for those before it."""
-        self._queue.flush()
-
-        def wait() -> None:
-            cl.wait_for_events(copies)
-            while self._under_way and self._under_way[0][0] <= number:
-                self._under_way.popleft()
-
-        return wait
+def _waiting(queue: cl.CommandQueue, events: Sequence[cl.Event]) -> Callable[[], None]:
+    """Has the queue begin; what this gives waits for the events."""
+    queue.flush()
+    return lambda: cl.wait_for_events(events)
 
 
 def coefficients(matrix: Float64, program: Program, sparse: bool) -> npt.NDArray[Any]:

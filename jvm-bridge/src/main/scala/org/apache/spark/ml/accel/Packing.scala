@@ -53,48 +53,23 @@ private[accel] object Packing {
 /** Appends columns to a region. Little-endian, each column at a multiple of 64 bytes. */
 final private[accel] class ColumnWriter(writer: RegionWriter) {
   private val buffer = ByteBuffer.allocateDirect(ColumnWriter.Chunk).order(ByteOrder.LITTLE_ENDIAN)
-  // The buffer seen as elements: columns are aligned and it is flushed when it is full, so that these are whole in it.
   private val (asFloats, asDoubles) = (buffer.asFloatBuffer, buffer.asDoubleBuffer)
   private val (asInts, asLongs) = (buffer.asIntBuffer, buffer.asLongBuffer)
+  private val putFloats: ColumnWriter.Put[Float] = (at, values, from, count) => asFloats.put(at, values, from, count)
+  private val putDoubles: ColumnWriter.Put[Double] = (at, values, from, count) => asDoubles.put(at, values, from, count)
+  private val putInts: ColumnWriter.Put[Int] = (at, values, from, count) => asInts.put(at, values, from, count)
+  private val putLongs: ColumnWriter.Put[Long] = (at, values, from, count) => asLongs.put(at, values, from, count)
 
   /** Bytes so far. */
   def position: Long = writer.size + buffer.position()
 
-  def floats(values: Array[Float], count: Int): Unit = {
-    var done = 0
-    while (done < count) {
-      val n = room(count - done, 4)
-      asFloats.put(buffer.position() / 4, values, done, n)
-      done += advance(n, 4)
-    }
-  }
+  def floats(values: Array[Float], count: Int): Unit = append(values, count, 4, putFloats)
 
-  def doubles(values: Array[Double], count: Int): Unit = {
-    var done = 0
-    while (done < count) {
-      val n = room(count - done, 8)
-      asDoubles.put(buffer.position() / 8, values, done, n)
-      done += advance(n, 8)
-    }
-  }
+  def doubles(values: Array[Double], count: Int): Unit = append(values, count, 8, putDoubles)
 
-  def ints(values: Array[Int], count: Int): Unit = {
-    var done = 0
-    while (done < count) {
-      val n = room(count - done, 4)
-      asInts.put(buffer.position() / 4, values, done, n)
-      done += advance(n, 4)
-    }
-  }
+  def ints(values: Array[Int], count: Int): Unit = append(values, count, 4, putInts)
 
-  def longs(values: Array[Long], count: Int): Unit = {
-    var done = 0
-    while (done < count) {
-      val n = room(count - done, 8)
-      asLongs.put(buffer.position() / 8, values, done, n)
-      done += advance(n, 8)
-    }
-  }
+  def longs(values: Array[Long], count: Int): Unit = append(values, count, 8, putLongs)
 
   /** Fills up to the next multiple of 64 bytes. */
   def align(): Unit = zeros((64 - position % 64) % 64)
@@ -112,6 +87,16 @@ final private[accel] class ColumnWriter(writer: RegionWriter) {
   def finish(): Region = {
     flush()
     writer.register()
+  }
+
+  /** Columns are aligned and the buffer is flushed when it is full, so that elements are whole in it. */
+  private def append[A](values: Array[A], count: Int, size: Int, put: ColumnWriter.Put[A]): Unit = {
+    var done = 0
+    while (done < count) {
+      val n = room(count - done, size)
+      put(buffer.position() / size, values, done, n)
+      done += advance(n, size)
+    }
   }
 
   /** How many of `wanted` elements of `size` bytes the buffer takes; one at least. */
@@ -133,5 +118,11 @@ final private[accel] class ColumnWriter(writer: RegionWriter) {
 }
 
 private object ColumnWriter {
+
+  /** Copies `count` elements to the buffer's element `at` on. An object a type: one a row would be too many. */
+  private trait Put[A] {
+    def apply(at: Int, values: Array[A], from: Int, count: Int): Any
+  }
+
   private val Chunk = 1 << 20
 }
