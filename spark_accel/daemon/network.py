@@ -34,6 +34,10 @@ class Network(ABC):
     def _run_staged(self, n: int) -> Float32:
         """`run_staged` for a valid `n`."""
 
+    @abstractmethod
+    def _profile_staged(self, n: int) -> list[float]:
+        """`profile` for a valid `n`: the seconds alone."""
+
     def input_view(self, n: int) -> UInt8:
         """Where the next `n` images go, uint8 [n, height, width, 3]; always the same memory, C-contiguous."""
         return self._staging[: self._checked(n)]
@@ -44,6 +48,11 @@ class Network(ABC):
         Raises DeviceMemoryError where the device notices only now that its memory is full.
         """
         return self._run_staged(self._checked(n))
+
+    def profile(self, n: int) -> list[tuple[str, float]]:
+        """Runs the first `n` staged images and gives every layer's name with the seconds that it took, in order."""
+        seconds = self._profile_staged(self._checked(n))
+        return [(layer.name, one) for layer, one in zip(self.plan.layers, seconds, strict=True)]
 
     def run(self, images: UInt8) -> Float32:
         """The logits, float32 [n, classes], of `images`, uint8 [n, height, width, 3]. Stages them first."""

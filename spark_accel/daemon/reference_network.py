@@ -1,5 +1,7 @@
 """A network on the numpy reference: what runs where no OpenCL device can be had."""
 
+import time
+
 import numpy as np
 
 from spark_accel.daemon.network import Network
@@ -20,3 +22,11 @@ class ReferenceNetwork(Network):
 
     def _run_staged(self, n: int) -> Float32:
         return reference.run(self.plan, self._images[:n])
+
+    def _profile_staged(self, n: int) -> list[float]:
+        seconds = []
+        start = time.perf_counter()
+        for _ in reference.activations(self.plan, self._images[:n]):
+            seconds.append(time.perf_counter() - start)
+            start = time.perf_counter()
+        return seconds

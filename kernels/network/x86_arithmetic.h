@@ -1,0 +1,79 @@
+// What the x86 tiers compute with. Before it includes this, a tier defines
+//   TARGET   the instruction sets that functions are compiled for, whatever the OpenCL compiler takes the processor for
+//   element  what inputs are multiplied as; GROUP of them fill a word of 32 bits
+//   DOT      (sums, inputs, weights) -> sums + the products of each word's elements, exactly
+//   COPIED   how many inputs COPY (to, from) copies as elements
+// The manifest defines GROUP, LANES (words in a vector), VECTORS (in a panel of output channels) and PIXELS (whose sums
+// fill the registers).
+//
+// Functions use operators and __builtin_convertvector rather than OpenCL's built-in functions on vectors, which are not
+// compiled for TARGET.
+#pragma OPENCL FP_CONTRACT OFF
+
+#define JOIN2(a, b) a##b
+#define JOIN(a, b) JOIN2(a, b)
+#define INNER __attribute__((target(TARGET), noinline))
+#define HELPER __attribute__((target(TARGET), always_inline))
+#define PANEL (LANES * VECTORS)
+
+typedef JOIN(int, LANES) intv;
+typedef JOIN(float, LANES) floatv;
+typedef JOIN(uchar, LANES) ucharv;
+typedef floatv __attribute__((aligned(4))) floatv_unaligned;
+typedef ucharv __attribute__((aligned(1))) ucharv_unaligned;
+typedef int __attribute__((aligned(1))) word_unaligned;
+
+#define BYTES (LANES * 4)
+typedef uchar bytev __attribute__((ext_vector_type(BYTES)));
+typedef bytev __attribute__((aligned(1))) bytev_unaligned;
+
+HELPER floatv bounded(floatv value, float least, float most)
+{
+    value = value > least ? value : (floatv)(least);
+    return value < most ? value : (floatv)(most);
+}
+
+// saturate(rint(total * multiplier) + zero_point); portable.cl says why this is the same.
+HELPER ucharv requantise(intv total, floatv multiplier, floatv zero_point)
+{
+    floatv value = bounded(__builtin_convertvector(total, floatv) * multiplier, -255.0f, 255.0f);
+    value = bounded((value + 12582912.0f) - 12582912.0f + zero_point, 0.0f, 255.0f);
+    return __builtin_convertvector(__builtin_convertvector(value, intv), ucharv);
+}
+
+HELPER void store_vector(bytev values, __global uchar *to, int count)
+{
+    if (count >= BYTES) {
+        *(__global bytev_unaligned *)to = values;
+    } else {
+        for (int i = 0; i < count; i++)
+            to[i] = values[i];
+    }
+}
+
+HELPER void store_bytes(ucharv values, __global uchar *to, int count)
+{
+    if (count >= LANES) {
+        *(__global ucharv_unaligned *)to = values;
+    } else {
+        for (int i = 0; i < count; i++)
+            to[i] = values[i];
+    }
+}
+
+HELPER void store_floats(floatv values, __global float *to, int count)
+{
+    if (count >= LANES) {
+        *(__global floatv_unaligned *)to = values;
+    } else {
+        for (int i = 0; i < count; i++)
+            to[i] = values[i];
+    }
+}
+
+// Copies `count` inputs as elements; reads and writes whole vectors.
+HELPER void copy(__global element *to, __global const uchar *from, int count)
+{
+    for (int i = 0; i < count; i += COPIED)
+        COPY(to + i, from + i);
+}

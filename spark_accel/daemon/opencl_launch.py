@@ -1,0 +1,119 @@
+"""Runs a whole network in one launch, on a device that is the host's own processor: `kernels/network/x86_network.h`.
+
+Images are read where they are staged. What the launch is told about the network is `network_program.py`'s.
+"""
+
+import time
+
+import numpy as np
+import pyopencl as cl
+
+from spark_accel.daemon.kernels import Tier
+from spark_accel.daemon.network_program import program
+from spark_accel.daemon.opencl_network_memory import NetworkMemory, largest_buffer
+from spark_accel.networks.plan import Float32, Plan, UInt8
+
+_ARENA_BYTES = 8 * 2**20  # of the activations of a group of images: they stay in the last cache
+_PROGRESS_BYTES = 128  # of progress_t
+_COUNT, _CAPACITY, _PROGRESS, _NEXT_PROGRESS, _PHASES, _TICKS = 0, 8, 13, 14, 15, 16  # arguments that change
+
+
+class NetworkLaunch:
+    """A plan's tables in device memory. See Execution in `opencl_network.py`."""
+
+    def __init__(
+        self, plan: Plan, tier: Tier, built: cl.Program, queue: cl.CommandQueue, memory: NetworkMemory, max_batch: int
+    ) -> None:
+        self._plan = plan
+        self._queue = queue
+        self._threads = queue.device.max_compute_units
+        self._tables = tables = program(plan, tier)
+        fitting = min(_ARENA_BYTES, largest_buffer(queue.device) // 2) // tables.arena_bytes
+        self._capacity = max(1, min(fitting, -(-max_batch // 2)))
+        arena = self._capacity * tables.arena_bytes
+        rooms = self._threads * tables.room_bytes
+        largest = max(2 * arena, rooms, tables.constants.nbytes)
+        memory.require(2 * arena + rooms + tables.constants.nbytes, largest, 2 * self._capacity)
+        with memory.shortage_named():
+            staging, self.images = memory.staging((max_batch, plan.height, plan.width, 3))
+            self._logits = memory.buffer(4 * plan.classes * max_batch)
+            self._arenas = memory.buffer(2 * arena)
+            self._ticks = memory.buffer(8 * (len(plan.layers) + 1))
+            # A launch finds one of these all 0 and leaves the other so.
+            size = self._phases(max_batch) * _PROGRESS_BYTES
+            self._progress = [memory.buffer(size), memory.buffer(size)]
+            self._used = [0, 0]  # phases of each that are not 0
+            for progress in self._progress:
+                cl.enqueue_fill_buffer(queue, progress, np.int32(0), 0, size)
+            self._kernel = cl.Kernel(built, "network")
+            self._kernel.set_args(
+                np.int32(0),
+                staging,
+                self._logits,
+                memory.constant(tables.layers),
+                np.int32(len(plan.layers)),
+                memory.constant(tables.constants),
+                self._arenas,
+                np.int64(arena),
+                np.int32(0),
+                memory.buffer(rooms),
+                np.int64(tables.room_bytes),
+                np.int32(plan.height * plan.width * 3),
+                np.int32(plan.classes),
+                *self._progress,
+                np.int32(0),
+                None,
+            )
+
+    def run(self, n: int) -> Float32:
+        """See Execution."""
+        self._enqueue(n)
+        logits = np.empty((n, self._plan.classes), np.float32)
+        cl.enqueue_copy(self._queue, logits, self._logits)
+        return logits
+
+    def profile(self, n: int) -> list[float]:
+        """See Execution. A thread's time for a layer counts by its share of the threads' time."""
+        ticks = np.zeros(len(self._plan.layers) + 1, np.int64)
+        cl.enqueue_copy(self._queue, self._ticks, ticks)
+        self._kernel.set_arg(_TICKS, self._ticks)
+        start = time.perf_counter()
+        self._enqueue(n)
+        self._queue.finish()
+        seconds = time.perf_counter() - start
+        self._kernel.set_arg(_TICKS, None)
+        cl.enqueue_copy(self._queue, ticks, self._ticks)
+        return [float(one) for one in ticks[:-1] * (seconds / ticks[-1])]
+
+    def activation(self, name: str, n: int) -> UInt8:
+        """See Execution. Of more images than two groups take, the first are gone."""
+        shape = self._plan.shapes()[name]
+        capacity = self._capacity_for(n)
+        arenas = np.empty(self._arenas.size, np.uint8)
+        cl.enqueue_copy(self._queue, arenas, self._arenas)
+        values = []
+        for first in range(0, n, capacity):
+            start = len(values) % 2 * self._capacity * self._tables.arena_bytes + self._tables.offsets[name] * capacity
+            group = (min(capacity, n - first), *shape)
+            values.append(arenas[start : start + int(np.prod(group))].reshape(group))
+        return np.concatenate(values)
+
+    def _enqueue(self, n: int) -> None:
+        self._progress.reverse()
+        self._used.reverse()
+        self._kernel.set_arg(_COUNT, np.int32(n))
+        self._kernel.set_arg(_CAPACITY, np.int32(self._capacity_for(n)))
+        self._kernel.set_arg(_PROGRESS, self._progress[0])
+        self._kernel.set_arg(_NEXT_PROGRESS, self._progress[1])
+        self._kernel.set_arg(_PHASES, np.int32(self._used[1]))
+        self._used = [self._phases(n), 0]
+        cl.enqueue_nd_range_kernel(self._queue, self._kernel, (self._threads,), (1,))
+
+    def _capacity_for(self, n: int) -> int:
+        """Images a group, so that all pairs of groups are alike."""
+        pairs = -(-n // (2 * self._capacity))
+        return -(-n // (2 * pairs))
+
+    def _phases(self, n: int) -> int:
+        groups = -(-n // self._capacity_for(n))
+        return -(-groups // 2) * 2 * len(self._plan.layers)
