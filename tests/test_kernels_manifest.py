@@ -134,11 +134,11 @@ def test_a_broken_manifest_is_an_error_that_names_it(text: str, tmp_path: Path) 
 
 def test_a_layout_that_the_host_does_not_know_is_refused(tmp_path: Path) -> None:
     manifest = json.loads((folder() / "network" / "manifest.json").read_text())
-    manifest["tiers"][0]["layouts"]["weights"] = "int8 [in][out]"
+    manifest["tiers"][-1]["layouts"]["weights"] = "int8 [in][out]"
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
 
     with pytest.raises(KernelError, match=r"'portable'.*unknown layouts.*int8 \[in\]\[out\]"):
-        steps(random_plan(np.random.default_rng(0)), tiers(tmp_path)[0])
+        steps(random_plan(np.random.default_rng(0)), tiers(tmp_path)[-1])
 
 
 def test_an_installation_without_kernels_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

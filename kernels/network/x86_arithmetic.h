@@ -2,6 +2,7 @@
 //   TARGET   the instruction sets that functions are compiled for, whatever the OpenCL compiler takes the processor for
 //   element  what inputs are multiplied as; GROUP of them fill a word of 32 bits
 //   DOT      (sums, inputs, weights) -> sums + the products of each word's elements, exactly
+//   ROUND    (floats) -> integers, halves to even, the least integer for what is less
 //   COPIED   how many inputs COPY (to, from) copies as elements
 // The manifest defines GROUP, LANES (words in a vector), VECTORS (in a panel of output channels) and PIXELS (whose sums
 // fill the registers).
@@ -27,18 +28,16 @@ typedef int __attribute__((aligned(1))) word_unaligned;
 typedef uchar bytev __attribute__((ext_vector_type(BYTES)));
 typedef bytev __attribute__((aligned(1))) bytev_unaligned;
 
-HELPER floatv bounded(floatv value, float least, float most)
+// saturate(rint(total * multiplier) + zero_point). What is larger than 255 saturates anyhow, and what is too small for an
+// integer rounds to the least one.
+HELPER ucharv requantise(intv total, floatv multiplier, intv zero_point)
 {
-    value = value > least ? value : (floatv)(least);
-    return value < most ? value : (floatv)(most);
-}
-
-// saturate(rint(total * multiplier) + zero_point); portable.cl says why this is the same.
-HELPER ucharv requantise(intv total, floatv multiplier, floatv zero_point)
-{
-    floatv value = bounded(__builtin_convertvector(total, floatv) * multiplier, -255.0f, 255.0f);
-    value = bounded((value + 12582912.0f) - 12582912.0f + zero_point, 0.0f, 255.0f);
-    return __builtin_convertvector(__builtin_convertvector(value, intv), ucharv);
+    floatv value = __builtin_convertvector(total, floatv) * multiplier;
+    value = value < 255.0f ? value : (floatv)(255.0f);
+    intv whole = ROUND(value) + zero_point;
+    whole = whole > 0 ? whole : (intv)(0);
+    whole = whole < 255 ? whole : (intv)(255);
+    return __builtin_convertvector(whole, ucharv);
 }
 
 HELPER void store_vector(bytev values, __global uchar *to, int count)

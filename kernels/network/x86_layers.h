@@ -121,7 +121,7 @@ HELPER void multiply_tile(
         panel.weights = (__global const intv *)(constants + layer->weights + channel * stride);
         panel.bias = (__global const intv *)(constants + layer->bias) + p * VECTORS;
         panel.multiplier = (__global const floatv *)(constants + layer->multiplier) + p * VECTORS;
-        panel.zero_point = (__global const floatv *)(constants + layer->zero_point) + p * VECTORS;
+        panel.zero_point = (__global const intv *)(constants + layer->zero_point) + p * VECTORS;
         panel.residual_multiplier = (__global const intv *)(constants + layer->residual_multiplier) + p * VECTORS;
         panel.residual = layer->residual < 0 ? 0 : activation(group, layer->residual) + channel;
         panel.output = activation(group, layer->output) + channel;
@@ -172,7 +172,7 @@ HELPER void global_average_pool_tile(
             const ucharv value = *(__global const ucharv_unaligned *)(input + position * layer->channels + channel);
             total += __builtin_convertvector(value, intv);
         }
-        const ucharv y = requantise(total, multiplier[channel / LANES], (floatv)(0.0f));
+        const ucharv y = requantise(total, multiplier[channel / LANES], (intv)(0));
         store_bytes(y, output + channel, layer->channels - channel);
     }
 }

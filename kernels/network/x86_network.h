@@ -65,7 +65,7 @@ HELPER void wait_for(__global int *done, int tiles)
     }
 }
 
-HELPER long clock_now(void)
+INNER long clock_now(void)
 {
     const ulong ticks = __builtin_readcyclecounter();  // typed wider than it is: only to be assigned
     return ticks;

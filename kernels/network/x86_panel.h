@@ -3,7 +3,7 @@ typedef struct {
     __global const intv *weights;  // [depth][VECTORS]
     __global const intv *bias;
     __global const floatv *multiplier;
-    __global const floatv *zero_point;
+    __global const intv *zero_point;
     __global const intv *residual_multiplier;
     __global const uchar *residual;  // of the panel's first channel at pixel 0, or null
     __global uchar *output;          // likewise

@@ -1,7 +1,7 @@
-"""Turns a layer plan into what a tier reads that runs the whole network in one launch: a table of layers, and constants.
+"""Turns a layer plan into what a kernel reads that runs the whole network: a table of layers, and constants.
 
-The tables are those of `kernels/network/x86_layers.h`; `opencl_launch.py` runs them. A tier's macros say how weights lie:
-in panels of LANES * VECTORS output channels and, within a panel, in words of GROUP inputs.
+The tables are those of `kernels/network/x86_layers.h`; `opencl_launch.py` runs them. A tier's macros say how weights
+lie: in panels of LANES * VECTORS output channels and, within a panel, in words of GROUP inputs.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,17 @@ import numpy.typing as npt
 
 from spark_accel.daemon.activation_memory import assign
 from spark_accel.daemon.kernels import Tier
-from spark_accel.networks.plan import INPUT, Convolution, Dense, GlobalAveragePool, Int8, Int32, Layer, Plan, output_shape
+from spark_accel.networks.plan import (
+    INPUT,
+    Convolution,
+    Dense,
+    GlobalAveragePool,
+    Int8,
+    Int32,
+    Layer,
+    Plan,
+    output_shape,
+)
 
 WEIGHTS = {  # their type by layout
     "int8 [out / PANEL][kernel row][column, in / GROUP][PANEL][GROUP]": np.int8,
@@ -111,7 +121,7 @@ class _Writer:
         return *kernel, *layer.stride, *layer.padding[:2]
 
     def _tensors(self, layer: Layer) -> tuple[int, ...]:
-        """Where weights, bias, multiplier, zero_point, pad_value, residual_multiplier start; 0 for what there is not."""
+        """Where weights, bias, multiplier, zero_point, pad_value, residual_multiplier start; 0 for what is not there."""
         add = self._constants.add
         if isinstance(layer, Convolution):
             residual = 0 if layer.residual_multiplier is None else add(self._filled(layer.residual_multiplier))
@@ -119,7 +129,7 @@ class _Writer:
                 add(self._packed(layer.weights)),
                 add(self._filled(layer.bias)),
                 add(self._filled(layer.multiplier)),
-                add(self._filled(layer.zero_point.astype(np.float32))),
+                add(self._filled(layer.zero_point.astype(np.int32))),
                 add(np.pad(layer.pad_value, (0, SLACK))),
                 residual,
             )

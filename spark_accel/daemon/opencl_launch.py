@@ -21,11 +21,9 @@ _COUNT, _CAPACITY, _PROGRESS, _NEXT_PROGRESS, _PHASES, _TICKS = 0, 8, 13, 14, 15
 class NetworkLaunch:
     """A plan's tables in device memory. See Execution in `opencl_network.py`."""
 
-    def __init__(
-        self, plan: Plan, tier: Tier, built: cl.Program, queue: cl.CommandQueue, memory: NetworkMemory, max_batch: int
-    ) -> None:
+    def __init__(self, plan: Plan, tier: Tier, built: cl.Program, memory: NetworkMemory, max_batch: int) -> None:
         self._plan = plan
-        self._queue = queue
+        self._queue = queue = memory.queue
         self._threads = queue.device.max_compute_units
         self._tables = tables = program(plan, tier)
         fitting = min(_ARENA_BYTES, largest_buffer(queue.device) // 2) // tables.arena_bytes
@@ -44,7 +42,7 @@ class NetworkLaunch:
             self._progress = [memory.buffer(size), memory.buffer(size)]
             self._used = [0, 0]  # phases of each that are not 0
             for progress in self._progress:
-                cl.enqueue_fill_buffer(queue, progress, np.int32(0), 0, size)
+                cl.enqueue_fill_buffer(queue, progress, np.zeros(1, np.int32), 0, size)
             self._kernel = cl.Kernel(built, "network")
             self._kernel.set_args(
                 np.int32(0),
@@ -91,7 +89,7 @@ class NetworkLaunch:
         capacity = self._capacity_for(n)
         arenas = np.empty(self._arenas.size, np.uint8)
         cl.enqueue_copy(self._queue, arenas, self._arenas)
-        values = []
+        values: list[UInt8] = []
         for first in range(0, n, capacity):
             start = len(values) % 2 * self._capacity * self._tables.arena_bytes + self._tables.offsets[name] * capacity
             group = (min(capacity, n - first), *shape)

@@ -19,12 +19,10 @@ _PASS_BYTES = 64 * 2**20  # of activations: more images at once are no faster, a
 class LayerCalls:
     """A plan's kernels with their arguments. See Execution in `opencl_network.py`."""
 
-    def __init__(
-        self, plan: Plan, tier: Tier, program: cl.Program, queue: cl.CommandQueue, memory: NetworkMemory, max_batch: int
-    ) -> None:
+    def __init__(self, plan: Plan, tier: Tier, program: cl.Program, memory: NetworkMemory, max_batch: int) -> None:
         self._plan = plan
+        self._queue = queue = memory.queue
         self._program = program
-        self._queue = queue
         self._memory = memory
         # A CPU's work items are best left alone: vectors are explicit in the kernels.
         self._local_size = (1, 1) if queue.device.type & cl.device_type.CPU else None

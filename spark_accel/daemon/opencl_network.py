@@ -70,10 +70,9 @@ class OpenCLNetwork(Network):
         super().__init__(plan, max_batch)
         built = _built(device, tier)
         self.tier = built.tier.name
-        queue = cl.CommandQueue(built.context)
-        self._memory = NetworkMemory(queue)
+        self._memory = NetworkMemory(cl.CommandQueue(built.context))
         kind = NetworkLaunch if built.tier.layouts["weights"] in WEIGHTS else LayerCalls
-        self.execution: Execution = kind(plan, built.tier, built.program, queue, self._memory, max_batch)
+        self.execution: Execution = kind(plan, built.tier, built.program, self._memory, max_batch)
         self._run_staged(1)
 
     @property

@@ -17,10 +17,10 @@ _LARGEST_BUFFER = 2**31 - 1  # kernels count in int
 
 
 class NetworkMemory:
-    """Gives buffers and keeps them, since a kernel keeps none of its arguments alive."""
+    """Gives buffers for work on `queue` and keeps them, since a kernel keeps none of its arguments alive."""
 
     def __init__(self, queue: cl.CommandQueue) -> None:
-        self._queue = queue
+        self.queue = queue
         self._buffers: list[cl.Buffer] = []
         self._wanted = ""
 
@@ -29,7 +29,7 @@ class NetworkMemory:
 
         From here on, that is what errors say the network wants, for so many `images` at once.
         """
-        device = self._queue.device
+        device = self.queue.device
         self._wanted = f"wants {_mebibytes(total)} of the memory of device '{device.name}' for {images} images at once"
         if largest > largest_buffer(device) or total > device.global_mem_size:
             raise DeviceMemoryError(self._message(f"a buffer of {_mebibytes(largest)} among them"))
@@ -44,19 +44,19 @@ class NetworkMemory:
 
     def buffer(self, nbytes: int) -> cl.Buffer:
         """Memory for `nbytes` and SLACK."""
-        return self._keep(cl.Buffer(self._queue.context, cl.mem_flags.READ_WRITE, nbytes + SLACK))
+        return self._keep(cl.Buffer(self.queue.context, cl.mem_flags.READ_WRITE, nbytes + SLACK))
 
     def constant(self, values: npt.NDArray[Any]) -> cl.Buffer:
         """A tensor, copied."""
         flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
-        return self._keep(cl.Buffer(self._queue.context, flags, hostbuf=values))
+        return self._keep(cl.Buffer(self.queue.context, flags, hostbuf=values))
 
     def staging(self, shape: tuple[int, ...]) -> tuple[cl.Buffer, UInt8]:
         """Memory for images that host and device can read, mapped for the host, and the array there, all 0."""
         flags = cl.mem_flags.READ_WRITE | cl.mem_flags.ALLOC_HOST_PTR
-        buffer = self._keep(cl.Buffer(self._queue.context, flags, math.prod(shape) + SLACK))
+        buffer = self._keep(cl.Buffer(self.queue.context, flags, math.prod(shape) + SLACK))
         access: Any = cl.map_flags.READ | cl.map_flags.WRITE
-        images: UInt8 = cl.enqueue_map_buffer(self._queue, buffer, access, 0, shape, np.dtype(np.uint8))[0]
+        images: UInt8 = cl.enqueue_map_buffer(self.queue, buffer, access, 0, shape, np.dtype(np.uint8))[0]
         images[:] = 0
         return buffer, images
 
@@ -65,7 +65,7 @@ class NetworkMemory:
         return buffer
 
     def _message(self, detail: str) -> str:
-        device = self._queue.device
+        device = self.queue.device
         return (
             f"the network {self._wanted} ({detail}); the device has {_mebibytes(device.global_mem_size)}, at most "
             f"{_mebibytes(largest_buffer(device))} a buffer: unload other models or choose another device"
