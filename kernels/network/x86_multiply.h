@@ -1,16 +1,17 @@
 // multiply_N: the panel's outputs for N pixels, `pixel` and those after it. Their inputs start at `windows`, `stride`
 // bytes apart. Included once for each N up to PIXELS, so that all sums stay in registers.
-INNER void JOIN(multiply_, N)(const panel_t *panel, __global const uchar *windows, long stride, int pixel)
+INNER void JOIN(multiply_, N)(const panel_t *of, __global const uchar *windows, long stride, int pixel)
 {
+    const panel_t panel = *of;  // a copy of our own, which no store can change
     intv sums[N][VECTORS];
     #pragma unroll
     for (int p = 0; p < N; p++)
         #pragma unroll
         for (int v = 0; v < VECTORS; v++)
-            sums[p][v] = panel->bias[v];
+            sums[p][v] = panel.bias[v];
 
-    __global const intv *weights = panel->weights;
-    const long depth = panel->depth;
+    __global const intv *weights = panel.weights;
+    const long depth = panel.depth;
     for (long k = 0; k < depth; k++) {
         intv w[VECTORS];
         #pragma unroll
@@ -25,8 +26,17 @@ INNER void JOIN(multiply_, N)(const panel_t *panel, __global const uchar *window
         }
     }
 
-    #pragma unroll
-    for (int p = 0; p < N; p++)
-        finish(panel, sums[p], pixel + p);
+    const finish_t finish = finish_of(&panel);
+#define FINISH(kind) \
+    _Pragma("unroll") \
+    for (int p = 0; p < N; p++) \
+        finish_pixel(&panel, &finish, sums[p], pixel + p, kind)
+    if (panel.logits)
+        FINISH(LOGITS_OUT);
+    else if (panel.residual)
+        FINISH(BYTES_OUT_WITH_RESIDUAL);
+    else
+        FINISH(BYTES_OUT);
+#undef FINISH
 }
 #undef N

@@ -13,24 +13,45 @@ typedef struct {
     int stored;                      // those of the panel that there really are
 } panel_t;
 
-// From a pixel's sums to what is stored.
-HELPER void finish(const panel_t *panel, const intv *sums, int pixel)
+enum { BYTES_OUT, BYTES_OUT_WITH_RESIDUAL, LOGITS_OUT };
+
+// What is done to all pixels' sums alike.
+typedef struct {
+    floatv multiplier[VECTORS];
+    intv zero_point[VECTORS];
+    intv residual_multiplier[VECTORS];
+} finish_t;
+
+HELPER finish_t finish_of(const panel_t *panel)
+{
+    finish_t finish;
+    #pragma unroll
+    for (int v = 0; v < VECTORS; v++) {
+        finish.multiplier[v] = panel->multiplier[v];
+        finish.zero_point[v] = panel->zero_point[v];
+        finish.residual_multiplier[v] = panel->residual_multiplier[v];
+    }
+    return finish;
+}
+
+// From a pixel's sums to what is stored. `kind` is known to the compiler.
+HELPER void finish_pixel(const panel_t *panel, const finish_t *finish, const intv *sums, int pixel, int kind)
 {
     const long at = (long)pixel * panel->channels;
     #pragma unroll
     for (int v = 0; v < VECTORS; v++) {
         const int count = panel->stored - v * LANES;
         intv total = sums[v];
-        if (panel->logits) {
-            const floatv logits = __builtin_convertvector(total, floatv) * panel->multiplier[v];
+        if (kind == LOGITS_OUT) {
+            const floatv logits = __builtin_convertvector(total, floatv) * finish->multiplier[v];
             store_floats(logits, panel->logits + at + v * LANES, count);
             continue;
         }
-        if (panel->residual) {
+        if (kind == BYTES_OUT_WITH_RESIDUAL) {
             const ucharv r = *(__global const ucharv_unaligned *)(panel->residual + at + v * LANES);
-            total += __builtin_convertvector(r, intv) * panel->residual_multiplier[v];
+            total += __builtin_convertvector(r, intv) * finish->residual_multiplier[v];
         }
-        const ucharv y = requantise(total, panel->multiplier[v], panel->zero_point[v]);
+        const ucharv y = requantise(total, finish->multiplier[v], finish->zero_point[v]);
         store_bytes(y, panel->output + at + v * LANES, count);
     }
 }

@@ -121,7 +121,7 @@ class _Writer:
         return *kernel, *layer.stride, *layer.padding[:2]
 
     def _tensors(self, layer: Layer) -> tuple[int, ...]:
-        """Where weights, bias, multiplier, zero_point, pad_value, residual_multiplier start; 0 for what is not there."""
+        """Where weights, bias, multiplier, zero_point, pad_value and residual_multiplier start; 0 for none."""
         add = self._constants.add
         if isinstance(layer, Convolution):
             residual = 0 if layer.residual_multiplier is None else add(self._filled(layer.residual_multiplier))
