@@ -66,6 +66,7 @@ class Settings:
 
     enabled: bool
     device: str
+    kernels: str
     repository: Path
     daemon_start: bool
     daemon_socket: Path

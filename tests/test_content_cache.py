@@ -160,7 +160,7 @@ class LateDevice(ReferenceEngine):
 
 def lloyd_on(engine: ReferenceEngine, file: Path, monkeypatch: pytest.MonkeyPatch) -> Outcome:
     """The outcome of `kmeans_lloyd` for two rows of ones in a file, with a content_version."""
-    monkeypatch.setattr(estimator_backend, "_engine", lambda _device: engine)
+    monkeypatch.setattr(estimator_backend, "_engine", lambda _device, _tier: engine)
     file.write_bytes(pack(np.ones((2, 3), np.float32))["values"].tobytes())
     centre = np.zeros(3).tobytes()
     with file.open("rb") as opened:
@@ -170,7 +170,7 @@ def lloyd_on(engine: ReferenceEngine, file: Path, monkeypatch: pytest.MonkeyPatc
         }
         parameters = {"rows": 2, "features": 3, "content_version": 1}
         request = BatchRequest(inputs, {}, parameters, 1, "")
-        (outcome,) = Estimators(None).model("kmeans_lloyd").run([request], lambda: None)
+        (outcome,) = Estimators(None, "auto").model("kmeans_lloyd").run([request], lambda: None)
     return outcome
 
 

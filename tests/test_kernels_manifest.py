@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from plans import random_plan
 
+from spark_accel import settings
 from spark_accel.daemon import kernels, opencl_rows
 from spark_accel.daemon.kernels import KernelError, Properties, Tier, folder, select, tiers
 from spark_accel.daemon.network_steps import steps
 
+ESTIMATORS = ["kmeans", "logistic", "naive_bayes"]
 PORTABLE = Properties((1, 2), compiler=True, floating_point=frozenset({"INF_NAN"}))
 
 
@@ -44,6 +46,41 @@ def test_a_device_that_no_tier_suits_is_an_error_that_says_what_each_one_misses(
         select((WIDE, compiled), Properties((1, 2)))
 
 
+@pytest.mark.parametrize(
+    ("family", "wanted", "name"),
+    [
+        ("network", "auto", "x86-avx512vnni"),
+        ("network", "x86", "x86-avx512vnni"),
+        ("network", "x86-avx2", "x86-avx2"),
+        ("network", "portable", "portable"),
+        ("kmeans", "x86", "x86"),
+        ("kmeans", "portable", "portable"),
+        ("kmeans", "x86-avx2", "x86"),  # these kernels have no such tier
+    ],
+)
+def test_the_setting_kernels_forces_a_tier(family: str, wanted: str, name: str) -> None:
+    has_all = replace(
+        tiers(folder() / family)[0].requires,
+        cpu_flags=frozenset().union(*(one.requires.cpu_flags for one in tiers(folder() / family))),
+    )
+
+    assert kernels.choose(family, wanted, has_all).name == name
+
+
+def test_a_forced_tier_that_the_device_can_not_run_is_an_error() -> None:
+    with pytest.raises(KernelError, match="'x86-avx512vnni' needs avx512_vnni, avx512bw"):
+        kernels.choose(
+            "network", "x86-avx512vnni", replace(tiers(folder() / "network")[0].requires, cpu_flags=frozenset({"avx2"}))
+        )
+
+
+def test_the_setting_kernels_names_the_tiers_that_there_are() -> None:
+    (row,) = (row for row in settings.table() if row.key == "kernels")
+
+    names = {one.name for family in ("network", *ESTIMATORS) for one in tiers(folder() / family)}
+    assert set(row.choices) == names | {"auto"}
+
+
 def test_the_network_kernels_have_a_tier_for_any_opencl_device() -> None:
     found = tiers(folder() / "network")
 
@@ -51,9 +88,6 @@ def test_the_network_kernels_have_a_tier_for_any_opencl_device() -> None:
     assert all(one.source.is_file() for one in found)
     assert found[-1].requires.opencl_c == (1, 2)
     assert not found[-1].requires.extensions
-
-
-ESTIMATORS = ["kmeans", "logistic", "naive_bayes"]
 
 
 @pytest.mark.parametrize("family", ESTIMATORS)

@@ -32,8 +32,8 @@ def on_two_devices(folder: Path, use: Callable[[Scheduler, Supervisor], Awaitabl
 
     async def run() -> None:
         scheduler = Scheduler(Statistics())
-        supervisor = Supervisor("reference", "cpu", scheduler.workers_changed)
-        supervisor.workers += [Worker(REFERENCE, Limits(), scheduler.workers_changed) for _ in range(2)]
+        supervisor = Supervisor("reference", "auto", "cpu", scheduler.workers_changed)
+        supervisor.workers += [Worker(REFERENCE, "auto", Limits(), scheduler.workers_changed) for _ in range(2)]
         scheduler.attach(supervisor, Regions(folder, 2**20, scheduler.in_use, scheduler.region_closed))
         for worker in supervisor.workers:
             worker.start()

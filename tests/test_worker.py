@@ -54,7 +54,7 @@ def with_process(use: Callable[[WorkerProcess], Awaitable[Any]], limits: Limits 
     """What `use` returns for a running process, which is ended afterwards."""
 
     async def run() -> object:
-        process = await WorkerProcess.start(REFERENCE.id, limits or Limits())
+        process = await WorkerProcess.start(REFERENCE.id, "auto", limits or Limits())
         await process.hello()
         try:
             return await use(process)
@@ -277,7 +277,7 @@ def test_a_slow_batch_of_a_living_process_is_left_alone() -> None:
 
 def with_worker(use: Callable[[Worker], Awaitable[Any]], device: str = REFERENCE.id) -> Any:  # noqa: ANN401
     async def run() -> object:
-        worker = Worker(dataclasses.replace(REFERENCE, id=device), Limits(), lambda: None)
+        worker = Worker(dataclasses.replace(REFERENCE, id=device), "auto", Limits(), lambda: None)
         worker.start()
         try:
             return await use(worker)

@@ -49,10 +49,14 @@ class BackendError(Exception):
 
 
 class Backends:
-    """The backends of a worker, which drives `device` (None: numpy), and what they share."""
+    """The backends of a worker and what they share.
 
-    def __init__(self, device: "cl.Device | None") -> None:
+    The worker drives `device` (None: numpy) with the kernels of the setting `kernels`, `tier`.
+    """
+
+    def __init__(self, device: "cl.Device | None", tier: str) -> None:
         self._device = device
+        self._tier = tier
         self._estimators: Estimators | None = None  # made with the first model that needs it
 
     def load(self, name: str, folder: Path, config: Mapping[str, Any]) -> Backend:
@@ -63,11 +67,11 @@ class Backends:
         if config.get("backend") == "network":
             from spark_accel.daemon.network_backend import NetworkBackend  # noqa: PLC0415 - `identity` needs no numpy
 
-            return NetworkBackend(folder, config, self._device)
+            return NetworkBackend(folder, config, self._device, self._tier)
         if config.get("backend") == "estimator":
             from spark_accel.daemon.estimator_backend import Estimators  # noqa: PLC0415 - as above
 
-            self._estimators = self._estimators or Estimators(self._device)
+            self._estimators = self._estimators or Estimators(self._device, self._tier)
             return self._estimators.model(name)
         if config.get("backend") == "identity":
             return Identity(name, config)

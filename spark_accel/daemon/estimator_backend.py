@@ -50,9 +50,9 @@ class _Begun:
 class Estimators:
     """What the models of one worker share: the engine, and the partitions that it keeps."""
 
-    def __init__(self, device: "cl.Device | None") -> None:
+    def __init__(self, device: "cl.Device | None", tier: str) -> None:
         try:
-            self.engine = _engine(device)
+            self.engine = _engine(device, tier)
         except AccelError as error:  # no kernels for the device
             raise BackendError(f"Internal: {error}") from error
         self.kept: ContentCache[Any] = ContentCache(self.engine, memory_budget.of_device(device))
@@ -145,11 +145,11 @@ def _outputs(request: BatchRequest, found: Outputs) -> list[Output]:
     ]
 
 
-def _engine(device: "cl.Device | None") -> Engine[Any]:
+def _engine(device: "cl.Device | None", tier: str) -> Engine[Any]:
     if device is None:
         from spark_accel.estimators.reference import ReferenceEngine  # noqa: PLC0415 - not needed beside OpenCL
 
         return ReferenceEngine()
     from spark_accel.daemon.opencl_estimators import OpenCLEngine  # noqa: PLC0415 - the reference needs no pyopencl
 
-    return OpenCLEngine(device)
+    return OpenCLEngine(device, tier)

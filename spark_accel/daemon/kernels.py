@@ -102,6 +102,16 @@ def tiers(family: Path) -> tuple[Tier, ...]:
         raise KernelError(f"{path} is no manifest of kernels: {type(error).__name__}: {error}") from error
 
 
+def choose(family: str, wanted: str, properties: Properties) -> Tier:
+    """The tier of a family that a device with these properties runs; raises KernelError.
+
+    `wanted` is the setting `kernels`: `auto`, the name of a tier, or what several names begin with (`x86`).
+    """
+    known = tiers(folder() / family)
+    named = [tier for tier in known if tier.name == wanted or tier.name.startswith(f"{wanted}-")]
+    return select(named or known, properties)
+
+
 def select(tiers: Sequence[Tier], properties: Properties) -> Tier:
     """The first tier that a device with these properties takes; raises KernelError with what each one misses."""
     for tier in tiers:

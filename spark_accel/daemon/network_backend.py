@@ -30,11 +30,11 @@ _IMAGE, _LOGITS, _INDEX, _SCORE = "image", "logits", "index", "score"
 class NetworkBackend:
     """See the file's head."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], device: "cl.Device | None") -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], device: "cl.Device | None", tier: str) -> None:
         try:
             network = plan.load(folder)
             _check_config(config, network)
-            self._network = _on_device(network, max(1, int(config.get("max_batch_size", 0))), device)
+            self._network = _on_device(network, max(1, int(config.get("max_batch_size", 0))), device, tier)
         except ModelError as error:
             raise BackendError(f"Invalid argument: {error}") from error
         except AccelError as error:  # no kernels for the device, or no memory on it
@@ -97,14 +97,14 @@ def _outputs(request: BatchRequest, logits: Float32) -> list[Output]:
     ]
 
 
-def _on_device(network: plan.Plan, most: int, device: "cl.Device | None") -> Network:
+def _on_device(network: plan.Plan, most: int, device: "cl.Device | None", tier: str) -> Network:
     if device is None:
         from spark_accel.daemon.reference_network import ReferenceNetwork  # noqa: PLC0415 - not needed beside OpenCL
 
         return ReferenceNetwork(network, most)
     from spark_accel.daemon.opencl_network import OpenCLNetwork  # noqa: PLC0415 - the reference needs no pyopencl
 
-    return OpenCLNetwork(network, device, most)
+    return OpenCLNetwork(network, device, most, tier)
 
 
 def _check_config(config: Mapping[str, Any], network: plan.Plan) -> None:

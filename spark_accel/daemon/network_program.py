@@ -33,7 +33,7 @@ SLACK = 64  # bytes behind whatever kernels read or write: they do so in whole v
 _WORD = 4
 _KINDS = ("convolution", "max_pool", "global_average_pool", "dense")
 _TILE_BYTES = 96 * 2**10  # of a tile's inputs: they stay in the second-level cache
-_TILE_PRODUCTS = 2_000_000  # of a tile: some 20 microseconds, so that threads end a layer together
+_TILE_PRODUCTS = 1_000_000  # of a tile: some 5 to 15 microseconds, so that threads end a layer together
 _TILE_CHANNELS = 128  # of a tile: enough for the copying of its inputs to hardly count
 
 Shape = tuple[int, int, int]

@@ -29,11 +29,11 @@ FAMILIES = ("kmeans", "logistic", "naive_bayes")
 class OpenCLEngine:
     """See Engine. Not for several threads at once.
 
-    Raises kernels.KernelError where the device suits no tier, or not the one of the name `tier`. Kernels are compiled
+    `tier` is the setting `kernels`. Raises kernels.KernelError where the device suits no tier. Kernels are compiled
     when a family is first used on data of a type.
     """
 
-    def __init__(self, device: cl.Device, tier: str | None = None) -> None:
+    def __init__(self, device: cl.Device, tier: str = "auto") -> None:
         self._context = cl.Context([device])
         self._queue = cl.CommandQueue(self._context)
         self._programs = Programs(self._context, FAMILIES, tier)

@@ -48,9 +48,8 @@ class _Built:
 
 
 @cache
-def _built(device: cl.Device, tier_name: str | None) -> _Built:
-    tiers = kernels.tiers(kernels.folder() / "network")
-    tier = kernels.select([one for one in tiers if tier_name in (None, one.name)], properties(device))
+def _built(device: cl.Device, wanted: str) -> _Built:
+    tier = kernels.choose("network", wanted, properties(device))
     context = cl.Context([device])
     # pyopencl's own cache of binaries is not safe for several processes; drivers have theirs.
     program = cl.Program(context, tier.text())
@@ -61,12 +60,12 @@ def _built(device: cl.Device, tier_name: str | None) -> _Built:
 class OpenCLNetwork(Network):
     """A valid `plan` on `device`, bit for bit the numpy reference. See `Network` for how a batch is staged and run.
 
-    Of the kernels' tiers it takes the one with the name `tier` or, for None, the most specific that the device can run.
+    `tier` is the setting `kernels`, the tier that runs is the attribute `tier`.
     Making it compiles the kernels, packs the weights and runs once, so that nothing is left for the first batch.
     Raises DeviceMemoryError where it does not fit, KernelError where no kernels suit the device.
     """
 
-    def __init__(self, plan: Plan, device: cl.Device, max_batch: int, tier: str | None = None) -> None:
+    def __init__(self, plan: Plan, device: cl.Device, max_batch: int, tier: str = "auto") -> None:
         super().__init__(plan, max_batch)
         built = _built(device, tier)
         self.tier = built.tier.name

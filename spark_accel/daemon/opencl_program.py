@@ -45,20 +45,16 @@ class Program:
 
 
 class Programs:
-    """The families of one device; of each the tier that suits it or, of tiers with the name `tier`, the one that does.
+    """The families of one device; of each the tier that suits it and the setting `kernels`.
 
     Raises kernels.KernelError where there is none.
     """
 
-    def __init__(self, context: cl.Context, families: Iterable[str], tier: str | None = None) -> None:
+    def __init__(self, context: cl.Context, families: Iterable[str], tier: str = "auto") -> None:
         self._context = context
         self._built: dict[tuple[str, np.dtype[Any]], Program] = {}
         has = properties(context.devices[0])
-        found = {family: kernels.tiers(kernels.folder() / family) for family in families}
-        self._tiers = {
-            family: kernels.select([one for one in tiers if tier in (None, one.name)], has)
-            for family, tiers in found.items()
-        }
+        self._tiers = {family: kernels.choose(family, tier, has) for family in families}
 
     def get(self, family: str, stored: np.dtype[Any]) -> Program:
         """The family's kernels for data of a type, compiled when they are first asked for."""

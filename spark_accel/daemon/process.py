@@ -64,7 +64,7 @@ async def _serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
     statistics = Statistics()
     scheduler = Scheduler(statistics)
-    supervisor = Supervisor(settings.device, settings.fallback, scheduler.workers_changed)
+    supervisor = Supervisor(settings.device, settings.kernels, settings.fallback, scheduler.workers_changed)
     regions = Regions(settings.memory_dir, settings.memory_limit, scheduler.in_use, scheduler.region_closed)
     scheduler.attach(supervisor, regions)
     repository = Repository(settings.repository, scheduler, statistics)

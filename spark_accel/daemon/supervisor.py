@@ -30,8 +30,9 @@ _HOPELESS = 3  # starts in a row without success, after which requests are refus
 class Worker:
     """A device and the process that drives it. `changed` is called when models can run on it, or can't any more."""
 
-    def __init__(self, device: DeviceFacts, limits: Limits, changed: Callable[[], None]) -> None:
+    def __init__(self, device: DeviceFacts, tier: str, limits: Limits, changed: Callable[[], None]) -> None:
         self.device = device
+        self._tier = tier
         self._limits = limits
         self._changed = changed
         self._process: WorkerProcess | None = None
@@ -139,7 +140,7 @@ class Worker:
     async def _live(self) -> None:
         """One life of a process."""
         try:
-            self._process = await WorkerProcess.start(self.device.id, self._limits)
+            self._process = await WorkerProcess.start(self.device.id, self._tier, self._limits)
         except OSError as error:  # no descriptors, no memory: may pass
             self._no_start = f"could not be started ({error})"
             return
@@ -176,12 +177,16 @@ class Worker:
 
 
 class Supervisor:
-    """The workers of all selected devices. `changed` is called when models can run on one, or can't any more."""
+    """The workers of all selected devices. `changed` is called when models can run on one, or can't any more.
+
+    `selection`, `tier` and `fallback` are the settings `device`, `kernels` and `fallback`.
+    """
 
     def __init__(
-        self, selection: str, fallback: str, changed: Callable[[], None], limits: Limits | None = None
+        self, selection: str, tier: str, fallback: str, changed: Callable[[], None], limits: Limits | None = None
     ) -> None:
         self._selection = selection
+        self._tier = tier
         self._fallback = fallback
         self._changed = changed
         self._limits = limits or Limits()
@@ -241,6 +246,6 @@ class Supervisor:
             return
         for device in selected:
             _log.info("device %s: %s, %s", device.id, device.platform, device.name)
-            worker = Worker(device, self._limits, self._changed)
+            worker = Worker(device, self._tier, self._limits, self._changed)
             worker.start()
             self.workers.append(worker)

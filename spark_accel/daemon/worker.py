@@ -1,4 +1,4 @@
-"""A worker process: drives one device for the daemon. `python -m spark_accel.daemon.worker DATA CONTROL DEVICE`.
+"""A worker process: drives one device for the daemon. `python -m spark_accel.daemon.worker DATA CONTROL DEVICE TIER`.
 
 The main thread runs the batches that come on socket DATA, one after another; a second one answers on CONTROL, so that
 models load while batches run. The process ends when the daemon closes the sockets or dies. Its log is its stderr, which
@@ -30,10 +30,10 @@ _log = logging.getLogger(__name__)
 class Worker:
     """The models of one device and the requests that run on them."""
 
-    def __init__(self, data: Link, control: Link, device: "cl.Device | None") -> None:
+    def __init__(self, data: Link, control: Link, device: "cl.Device | None", tier: str) -> None:
         self._data = data
         self._control = control
-        self._backends = Backends(device)
+        self._backends = Backends(device, tier)
         self._models: dict[int, tuple[str, Backend]] = {}
         self._files: dict[int, int] = {}  # descriptors of regions by number
 
@@ -126,8 +126,9 @@ def main() -> None:
     """Runs the process, see the file's head."""
     logging.basicConfig(format="%(asctime)s worker %(process)d %(levelname)s %(message)s", level=logging.INFO)
     data, control = (Link(socket.socket(fileno=int(argument))) for argument in sys.argv[1:3])
-    device = None if sys.argv[3] == devices.REFERENCE.id else devices.open_device(sys.argv[3])
-    worker = Worker(data, control, device)
+    id, tier = sys.argv[3:]
+    device = None if id == devices.REFERENCE.id else devices.open_device(id)
+    worker = Worker(data, control, device, tier)
     try:
         control.send({"number": 0})
         threading.Thread(target=worker.manage, name="control", daemon=True).start()

@@ -61,8 +61,8 @@ class WorkerProcess:
         self._control = AsyncLink(control, self._answered, self._gone.set)
 
     @classmethod
-    async def start(cls, device: str, limits: Limits) -> "WorkerProcess":
-        """Starts the process for the device with this id."""
+    async def start(cls, device: str, tier: str, limits: Limits) -> "WorkerProcess":
+        """Starts the process for the device with this id; `tier` is the setting `kernels`."""
         with contextlib.ExitStack() as failed:
             data, data_end = map(failed.enter_context, socket.socketpair())
             control, control_end = map(failed.enter_context, socket.socketpair())
@@ -73,6 +73,7 @@ class WorkerProcess:
                 "spark_accel.daemon.worker",
                 *map(str, descriptors),
                 device,
+                tier,
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=descriptors,
                 env=environment(os.environ),
