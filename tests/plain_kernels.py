@@ -5,6 +5,7 @@ So that the tiers for processors with VNNI are tested on those without it, all b
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from spark_accel.daemon import kernels
@@ -17,6 +18,16 @@ int{lanes} plain_dot(int{lanes} sums, int{lanes} inputs, int{lanes} weights)
     return sums;
 }}
 int{lanes} plain_round(float{lanes} values) {{ return convert_int{lanes}_rte(values); }}
+typedef short plain_shorts __attribute__((ext_vector_type(2 * {lanes})));
+plain_shorts plain_shorts_of(int{lanes} low, int{lanes} high)
+{{
+    plain_shorts result;
+    for (int i = 0; i < {lanes}; i++) {{
+        result[i / 4 * 8 + i % 4] = convert_short_sat(low[i]);
+        result[i / 4 * 8 + 4 + i % 4] = convert_short_sat(high[i]);
+    }}
+    return result;
+}}
 """
 _REPLACED = {
     '"avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"': '"avx2,fma"',
@@ -25,6 +36,8 @@ _REPLACED = {
     "__builtin_ia32_vpdpbusd256(": "plain_dot(",
     "__builtin_ia32_cvtps2dq512_mask(values, (intv)(0), 65535, 4)": "plain_round(values)",
     "__builtin_ia32_cvtps2dq256(values)": "plain_round(values)",
+    "__builtin_ia32_packssdw512(": "plain_shorts_of(",
+    "__builtin_ia32_packssdw256(": "plain_shorts_of(",
 }
 
 
@@ -33,14 +46,14 @@ def write(folder: Path) -> None:
     family = folder / "network"
     shutil.copytree(kernels.folder() / "network", family)
     manifest = json.loads((family / "manifest.json").read_text())
+    tiers_by_name = {tier.name: tier for tier in kernels.tiers(family)}
     for tier in manifest["tiers"]:
         if "vnni" in tier["name"]:
             tier["requires"]["cpu_flags"] = ["avx2", "fma"]
             source = family / tier["file"]
-            text = source.read_text()
+            text = replace(tiers_by_name[tier["name"]], source=source).text()  # with all that it includes
             for instruction, plain in _REPLACED.items():
                 text = text.replace(instruction, plain)
-            assert "plain_dot" in text
-            assert "__builtin_ia32" not in text
+            assert "__builtin_ia32_vp" not in text
             source.write_text(_PLAIN.format(lanes=tier["defines"]["LANES"]) + text)
     (family / "manifest.json").write_text(json.dumps(manifest))

@@ -2,7 +2,6 @@
 #define TARGET "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
 typedef uchar element;
 #define DOT(sums, inputs, weights) __builtin_ia32_vpdpbusd512(sums, inputs, weights)
-#define ROUND(values) __builtin_ia32_cvtps2dq512_mask(values, (intv)(0), 65535, 4)
 #define COPIED 64
 #define COPY(to, from) *(__global bytev_unaligned *)(to) = *(__global const bytev_unaligned *)(from)
 #include "x86_arithmetic.h"

@@ -2,7 +2,6 @@
 #define TARGET "avx2,fma,avxvnni"
 typedef uchar element;
 #define DOT(sums, inputs, weights) __builtin_ia32_vpdpbusd256(sums, inputs, weights)
-#define ROUND(values) __builtin_ia32_cvtps2dq256(values)
 #define COPIED 32
 #define COPY(to, from) *(__global bytev_unaligned *)(to) = *(__global const bytev_unaligned *)(from)
 #include "x86_arithmetic.h"

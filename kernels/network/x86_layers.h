@@ -153,7 +153,7 @@ HELPER void max_pool_tile(const layer_t *layer, const group_t *group, int row)
                     const bytev value = *(__global const bytev_unaligned *)(input + at);
                     largest = value > largest ? value : largest;
                 }
-            store_vector(largest, output + x * layer->channels + channel, layer->channels - channel);
+            store_more_bytes(largest, output + x * layer->channels + channel, layer->channels - channel);
         }
     }
 }
@@ -166,14 +166,17 @@ HELPER void global_average_pool_tile(
     __global const uchar *input = input_of(layer, group) + image * positions * layer->channels;
     __global const floatv *multiplier = (__global const floatv *)(constants + layer->multiplier);
     __global uchar *output = activation(group, layer->output) + image * layer->channels;
-    for (int channel = 0; channel < layer->channels; channel += LANES) {
-        intv total = (intv)(0);
+    for (int channel = 0; channel < layer->channels; channel += PANEL) {
+        intv totals[VECTORS] = {(intv)(0), (intv)(0)};
         for (int position = 0; position < positions; position++) {
-            const ucharv value = *(__global const ucharv_unaligned *)(input + position * layer->channels + channel);
-            total += __builtin_convertvector(value, intv);
+            intv words[VECTORS];
+            widen(*(__global const panel_bytes_unaligned *)(input + position * layer->channels + channel), words);
+            for (int v = 0; v < VECTORS; v++)
+                totals[v] += words[v];
         }
-        const ucharv y = requantise(total, multiplier[channel / LANES], (intv)(0));
-        store_bytes(y, output + channel, layer->channels - channel);
+        for (int v = 0; v < VECTORS; v++)
+            totals[v] = requantise(totals[v], multiplier[channel / LANES + v], (intv)(0));
+        store_bytes(narrow_saturated(totals), output + channel, layer->channels - channel);
     }
 }
 

@@ -38,20 +38,27 @@ HELPER finish_t finish_of(const panel_t *panel)
 HELPER void finish_pixel(const panel_t *panel, const finish_t *finish, const intv *sums, int pixel, int kind)
 {
     const long at = (long)pixel * panel->channels;
-    #pragma unroll
-    for (int v = 0; v < VECTORS; v++) {
-        const int count = panel->stored - v * LANES;
-        intv total = sums[v];
-        if (kind == LOGITS_OUT) {
-            const floatv logits = __builtin_convertvector(total, floatv) * finish->multiplier[v];
-            store_floats(logits, panel->logits + at + v * LANES, count);
-            continue;
+    if (kind == LOGITS_OUT) {
+        #pragma unroll
+        for (int v = 0; v < VECTORS; v++) {
+            const floatv logits = __builtin_convertvector(sums[v], floatv) * finish->multiplier[v];
+            store_floats(logits, panel->logits + at + v * LANES, panel->stored - v * LANES);
         }
-        if (kind == BYTES_OUT_WITH_RESIDUAL) {
-            const ucharv r = *(__global const ucharv_unaligned *)(panel->residual + at + v * LANES);
-            total += __builtin_convertvector(r, intv) * finish->residual_multiplier[v];
-        }
-        const ucharv y = requantise(total, finish->multiplier[v], finish->zero_point[v]);
-        store_bytes(y, panel->output + at + v * LANES, count);
+        return;
     }
+    intv words[VECTORS];
+    if (kind == BYTES_OUT_WITH_RESIDUAL) {
+        widen(*(__global const panel_bytes_unaligned *)(panel->residual + at), words);
+        #pragma unroll
+        for (int v = 0; v < VECTORS; v++)
+            words[v] = sums[v] + words[v] * finish->residual_multiplier[v];
+    } else {
+        #pragma unroll
+        for (int v = 0; v < VECTORS; v++)
+            words[v] = sums[v];
+    }
+    #pragma unroll
+    for (int v = 0; v < VECTORS; v++)
+        words[v] = requantise(words[v], finish->multiplier[v], finish->zero_point[v]);
+    store_bytes(narrow_saturated(words), panel->output + at, panel->stored);
 }

@@ -124,20 +124,20 @@ class _Writer:
         """Where weights, bias, multiplier, zero_point, pad_value and residual_multiplier start; 0 for none."""
         add = self._constants.add
         if isinstance(layer, Convolution):
-            residual = 0 if layer.residual_multiplier is None else add(self._filled(layer.residual_multiplier))
+            residual = 0 if layer.residual_multiplier is None else add(self._ordered(layer.residual_multiplier))
             return (
-                add(self._packed(layer.weights)),
-                add(self._filled(layer.bias)),
-                add(self._filled(layer.multiplier)),
-                add(self._filled(layer.zero_point.astype(np.int32))),
+                add(self._packed(_in_vectors(self._panels(layer.weights)))),
+                add(self._ordered(layer.bias)),
+                add(self._ordered(layer.multiplier)),
+                add(self._ordered(layer.zero_point.astype(np.int32))),
                 add(np.pad(layer.pad_value, (0, SLACK))),
                 residual,
             )
         if isinstance(layer, Dense):
-            weights = self._packed(layer.weights[:, np.newaxis, np.newaxis])
+            weights = self._packed(self._panels(layer.weights[:, np.newaxis, np.newaxis]))
             return add(weights), add(self._filled(layer.bias)), add(self._filled(layer.multiplier)), 0, 0, 0
         if isinstance(layer, GlobalAveragePool):
-            return 0, 0, add(self._filled(layer.multiplier)), 0, 0, 0
+            return 0, 0, add(self._ordered(layer.multiplier)), 0, 0, 0
         return 0, 0, 0, 0, 0, 0
 
     def _tiling(self, layer: Layer, shape: Shape, out_shape: Shape) -> tuple[int, ...]:
@@ -165,15 +165,30 @@ class _Writer:
         return layer.weights.shape[1:3] == (1, 1) and layer.stride == (1, 1) and not any(layer.padding)
 
     def _filled(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A value a channel, zeros behind them."""
         return np.pad(values, (0, -len(values) % self._panel))
 
-    def _packed(self, weights: Int8) -> npt.NDArray[Any]:
-        """Weights [out, row, column, in] as the kernels read them, filled up with zeros."""
+    def _ordered(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The same, in the order in which vectors have a panel's channels."""
+        return _in_vectors(self._filled(values).reshape(-1, self._panel))
+
+    def _panels(self, weights: Int8) -> Int8:
+        """Weights [out, row, column, in] as [panels, PANEL, row, column and in], filled up with zeros to whole words."""
         out, rows, columns, channels = weights.shape
         by_row = weights.reshape(out, rows, columns * channels)
         filled = np.pad(by_row, ((0, -out % self._panel), (0, 0), (0, -(columns * channels) % self._group)))
-        words = filled.reshape(-1, self._panel, rows, filled.shape[2] // self._group, self._group)
+        return filled.reshape(-1, self._panel, *filled.shape[1:])
+
+    def _packed(self, panels: Int8) -> npt.NDArray[Any]:
+        """The same as the kernels read them, [panels, row, word, PANEL, GROUP]."""
+        words = panels.reshape(*panels.shape[:3], -1, self._group)
         return words.transpose(0, 2, 3, 1, 4).astype(self._weights)
+
+
+def _in_vectors(panels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Channels [panels, PANEL, ...]: 0 to 3, 8 to 11 and so on to the first vector, the others to the second."""
+    fours = panels.reshape(len(panels), -1, 2, 4, *panels.shape[2:])
+    return np.swapaxes(fours, 1, 2).reshape(panels.shape)
 
 
 def _aligned(size: int) -> int:
