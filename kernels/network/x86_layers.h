@@ -114,7 +114,6 @@ HELPER void multiply_tile(
     panel_t panel;
     panel.depth = depth;
     panel.channels = layer->out_channels;
-    const int blocks = divided_up(last - first, PIXELS);
     for (int p = first_panel; p < last_panel; p++) {
         const int channel = p * PANEL;
         panel.stored = layer->out_channels - channel;
@@ -126,11 +125,7 @@ HELPER void multiply_tile(
         panel.residual = layer->residual < 0 ? 0 : activation(group, layer->residual) + channel;
         panel.output = activation(group, layer->output) + channel;
         panel.logits = layer->kind == DENSE ? group->logits + channel : 0;
-        for (int b = 0; b < blocks; b++) {
-            const int from = (last - first) * b / blocks;
-            const int to = (last - first) * (b + 1) / blocks;
-            multiply(&panel, windows + from * stride, stride, first + from, to - from);
-        }
+        multiply(&panel, windows, stride, first, last - first);
     }
 }
 
