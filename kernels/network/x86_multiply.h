@@ -12,6 +12,11 @@ INNER void JOIN(multiply_, N)(const panel_t *of, __global const uchar *windows, 
             for (int v = 0; v < VECTORS; v++)
                 sums[p][v] = panel.bias[v];
 
+        if (panel.residual)
+            #pragma unroll
+            for (int p = 0; p < N; p++)
+                __builtin_prefetch(panel.residual + (long)(pixel + p) * panel.channels);
+
         __global const intv *weights = panel.weights;
         for (long k = 0; k < panel.depth; k++) {
             intv w[VECTORS];
