@@ -12,17 +12,7 @@ import numpy.typing as npt
 
 from spark_accel.daemon.activation_memory import assign
 from spark_accel.daemon.kernels import Tier
-from spark_accel.networks.plan import (
-    INPUT,
-    Convolution,
-    Dense,
-    GlobalAveragePool,
-    Int8,
-    Int32,
-    Layer,
-    Plan,
-    output_shape,
-)
+from spark_accel.networks.plan import INPUT, Convolution, Dense, GlobalAveragePool, Int8, Layer, Plan, output_shape
 
 WEIGHTS = {  # their type by layout
     "int8 [out / PANEL][kernel row][column, in / GROUP][PANEL][GROUP]": np.int8,
@@ -41,13 +31,13 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """`layers` is layer_t [n] as int32 [n, fields], `constants` bytes.
+    """`layers` is layer_t [n] as [n, fields], which fit in 32 bits if arena and constants do; `constants` are bytes.
 
     An arena of activations takes `arena_bytes` an image, copied inputs take `room_bytes` a thread. `offsets` are the
     activations' places in the arena, in bytes an image.
     """
 
-    layers: Int32
+    layers: npt.NDArray[np.int64]
     constants: npt.NDArray[np.uint8]
     arena_bytes: int
     room_bytes: int
@@ -63,7 +53,7 @@ def program(plan: Plan, tier: Tier) -> Program:
     shapes = plan.shapes()
     writer = _Writer(tier, offsets, constants)
     rows = [writer.row(layer, shapes[layer.input]) for layer in plan.layers]
-    return Program(np.array(rows, np.int32), constants.bytes(), int(starts[-1]), writer.room_bytes, offsets)
+    return Program(np.array(rows, np.int64), constants.bytes(), int(starts[-1]), writer.room_bytes, offsets)
 
 
 class _Constants:
@@ -173,7 +163,7 @@ class _Writer:
         return _in_vectors(self._filled(values).reshape(-1, self._panel))
 
     def _panels(self, weights: Int8) -> Int8:
-        """Weights [out, row, column, in] as [panels, PANEL, row, column and in], filled up with zeros to whole words."""
+        """Weights [out, row, column, in] as [panels, PANEL, row, column and in], zeros up to whole words."""
         out, rows, columns, channels = weights.shape
         by_row = weights.reshape(out, rows, columns * channels)
         filled = np.pad(by_row, ((0, -out % self._panel), (0, 0), (0, -(columns * channels) % self._group)))

@@ -48,7 +48,7 @@ class NetworkLaunch:
                 np.int32(0),
                 staging,
                 self._logits,
-                memory.constant(tables.layers),
+                memory.constant(tables.layers.astype(np.int32)),
                 np.int32(len(plan.layers)),
                 memory.constant(tables.constants),
                 self._arenas,
