@@ -29,7 +29,6 @@ _CLASSES = {
 
 def main(name: str) -> None:
     """See the file's head."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to us, too; our parent decides
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     commands = _commands()
@@ -46,7 +45,7 @@ def _commands() -> "queue.Queue[dict[str, Any]]":
     def read() -> None:
         for line in sys.stdin:
             commands.put(json.loads(line))
-        os._exit(0)
+        os.killpg(0, signal.SIGKILL)  # and what libraries have forked
 
     threading.Thread(target=read, daemon=True).start()
     return commands

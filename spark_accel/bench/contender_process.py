@@ -6,16 +6,16 @@ Each has a process of its own: thread pools and OpenCL drivers of several librar
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import spark_accel
 from spark_accel.bench.contender import Job
+from spark_accel.bench.environment import environment
 from spark_accel.errors import AccelError
 
 
@@ -36,7 +36,8 @@ class ContenderProcess:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env=_environment(job),
+            env=environment(job.threads),
+            start_new_session=True,  # so that what it forks can be ended with it
         )
         self._job = job
 
@@ -52,7 +53,8 @@ class ContenderProcess:
 
     def close(self) -> None:
         """Ends the process and waits for that."""
-        self._process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._log):
             with contextlib.suppress(OSError):
@@ -89,16 +91,3 @@ def closing(processes: list[ContenderProcess]) -> Iterator[None]:
     finally:
         for process in processes:
             process.close()
-
-
-def _environment(job: Job) -> dict[str, str]:
-    threads = str(job.threads)
-    folder = str(Path(spark_accel.__file__).parents[1])
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH")))),
-        "OMP_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-        "POCL_MAX_PTHREAD_COUNT": threads,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "",
-    }

@@ -5,7 +5,6 @@ as many workers as cores.
 """
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, cast
@@ -81,7 +80,6 @@ def _openvino(model: str) -> Callable[[UInt8], Any]:
 
 @cache
 def _tensorflow() -> Callable[[UInt8], Any]:
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf  # noqa: PLC0415 - of the worker only
 
     tf.config.threading.set_intra_op_parallelism_threads(1)

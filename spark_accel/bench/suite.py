@@ -16,8 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import spark_accel
 from spark_accel.bench import progress
+from spark_accel.bench.environment import environment
 from spark_accel.bench.options import Options
 from spark_accel.errors import AccelError
 
@@ -44,7 +44,7 @@ def run(name: str, options: Options) -> dict[str, Any]:
             stdin=subprocess.PIPE,
             stdout=sys.stderr,
             text=True,
-            env=_environment(options),
+            env=environment(options.threads),
             start_new_session=True,
         )
         try:
@@ -68,17 +68,6 @@ def _end(process: "subprocess.Popen[str]") -> None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _environment(options: Options) -> dict[str, str]:
-    threads = str(options.threads)
-    folder = str(Path(spark_accel.__file__).parents[1])
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH")))),
-        "OMP_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-        "POCL_MAX_PTHREAD_COUNT": threads,
-    }
 
 
 def main(name: str, file: Path) -> None:
