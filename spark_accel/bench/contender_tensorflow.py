@@ -20,7 +20,7 @@ class TensorFlow(Contender):
         self._fetched = _WEIGHTS.expanduser().is_file()
         tf.config.threading.set_intra_op_parallelism_threads(job.threads)
         tf.config.threading.set_inter_op_parallelism_threads(job.threads)
-        network = keras_resnet50(self._fetched)
+        network = tf.keras.applications.ResNet50(weights="imagenet" if self._fetched else None)
         self._run = tf.function(lambda images: network(images, training=False))
         self._images: Any = None
 
@@ -45,8 +45,3 @@ class TensorFlow(Contender):
     def classes(self, images: UInt8, batch: int = 8) -> list[int]:
         """None where the weights are random."""
         return super().classes(images, batch) if self._fetched else []
-
-
-def keras_resnet50(imagenet: bool) -> Any:  # noqa: ANN401 - Keras comes without types
-    """Keras' own network, its last activation left out of nothing: as its users call it."""
-    return tf.keras.applications.ResNet50(weights="imagenet" if imagenet else None)

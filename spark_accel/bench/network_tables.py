@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from spark_accel.bench import peers
 from spark_accel.bench.resnet50 import batches, milliseconds, rates, watts
 from spark_accel.bench.shown import Headline, Table, skipped
 from spark_accel.bench.summary import percentiles, spread
@@ -106,8 +105,3 @@ def _efficiency(result: dict[str, Any], contenders: list[dict[str, Any]]) -> Tab
         rows.append([*row, f"{rate * 3600 / price:,.0f}"] if price else row)
     notes = [f"power: {result['power']['source']}"] if has_power else []
     return Table(f"what it costs, batch {batch}", columns, rows, notes)
-
-
-def ours(result: dict[str, Any]) -> dict[str, Any]:
-    """Our own contender."""
-    return next(one for one in result["contenders"] if one["name"] == peers.OURS)

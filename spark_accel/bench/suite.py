@@ -1,6 +1,11 @@
-"""The table of benches. Each runs in a process of its own, so that none finds the other's JVM, threads or memory.
+"""The table of benches: a new one is a row here and a module with `measure(options)`.
 
-python -m spark_accel.bench.suite NAME RESULT_FILE < options
+Each runs in a process of its own, so that none finds the other's JVM, threads or memory:
+
+    python -m spark_accel.bench.suite NAME RESULT_FILE < options
+
+A result is plain data. What it shows is made by `tables.py`, or it brings `tables` and `headlines` itself: the
+fields of `shown.py` as dictionaries.
 """
 
 import contextlib

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spark_accel.bench.suite import BENCHES
 from spark_accel.cli.daemon import Device, Repository
 
 if TYPE_CHECKING:
     from spark_accel.bench.options import Options
 
-_NAMES = ("resnet50", "kmeans", "logistic", "naive-bayes", "spark")
 _INTERRUPTED = 130
 
 
@@ -22,16 +22,16 @@ def register(app: typer.Typer) -> None:
     """Adds the group of commands."""
     group = typer.Typer(no_args_is_help=True, help="Measure, side by side with what one would use instead.")
     app.add_typer(group, name="bench")
-    for name in _NAMES:
-        group.command(name, help=f"Measure {name}.")(_command((name,)))
-    group.command("all", help="Measure everything, one after the other.")(_command(_NAMES))
+    for name, (what, _, _) in BENCHES.items():
+        group.command(name, help=f"Measure {what}.")(_command((name,)))
+    group.command("all", help="Measure everything, one after the other.")(_command(tuple(BENCHES)))
     group.command("report")(_report)
 
 
 def _command(names: tuple[str, ...]) -> Callable[..., None]:
     def bench(
         peers: Annotated[
-            str | None, typer.Option(help="openvino,onnxruntime,tensorflow,scikit-learn,mllib, or none; default: all.")
+            str | None, typer.Option(help="Such as openvino,tensorflow, or none; default: all that are installed.")
         ] = None,
         images: Annotated[str, typer.Option(help="Folder of photographs; default: the package's own.")] = "",
         model: Annotated[
