@@ -19,7 +19,7 @@ from spark_accel.bench.summary import spread
 _OURS, _WORSE, _INK = "#0b6e4f", "#b23a48", "#333333"
 _OTHERS = ("#c9790a", "#3d6cb3", "#8a5aa8", "#7a7a7a", "#4f9da6")
 _KINDS = {"convolution": _OURS, "dense": "#3d6cb3", "max_pool": "#c9790a", "global_average_pool": "#8a5aa8"}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "spark-accel", "font.family": "sans-serif", "font.size": 10,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#999999", "axes.labelcolor": _INK,
     "text.color": _INK, "xtick.color": _INK, "ytick.color": _INK, "legend.frameon": False,
