@@ -206,12 +206,29 @@ def test_killed_it_leaves_no_process(network: Path) -> None:
     eventually(lambda: not any(map(lives, family)), what="all processes of the bench end")
 
 
+@pytest.mark.spark
+def test_interrupted_in_a_fit_it_leaves_no_spark_and_no_daemon() -> None:
+    needs_the_jar()
+    bench, family = begun("naive-bayes", "--peers", "none", "--scale", "0.002", "--rounds", "100000")
+
+    bench.send_signal(signal.SIGINT)
+    bench.communicate(timeout=100)
+
+    assert bench.returncode == 130
+    eventually(lambda: not any(map(lives, family)), what="Spark ends")
+    # That no daemon is left is what `_nothing_left_behind` of conftest.py sees to.
+
+
 def started(network: Path) -> tuple["subprocess.Popen[str]", list[psutil.Process]]:
     """A bench in the middle of a turn that would take minutes, and its processes."""
-    line = command("resnet50", "--model", network, "--peers", "none", *TINY, "--seconds", "500")
-    bench = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return begun("resnet50", "--model", network, "--peers", "none", *TINY, "--seconds", "500")
+
+
+def begun(*arguments: str | Path) -> tuple["subprocess.Popen[str]", list[psutil.Process]]:
+    """A bench in its first round, and its processes."""
+    bench = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert bench.stderr is not None
-    while "round 1" not in (said := bench.stderr.readline()):
+    while "round 1 " not in (said := bench.stderr.readline()):
         assert said, "it ended"
     family = psutil.Process(bench.pid).children(recursive=True)
     assert len(family) >= 2

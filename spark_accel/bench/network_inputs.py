@@ -13,6 +13,7 @@ from spark_accel.bench.contender import UInt8
 from spark_accel.bench.options import Options
 from spark_accel.errors import ConfigurationError, DecodeError
 from spark_accel.networks import calibration_images, importer, plan
+from spark_accel.networks.preprocessing import default_resize
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,10 @@ def prepare(options: Options, folder: Path) -> NetworkInputs:
         model = model_store.facts(repository, onnx)
         version, onnx = repository / onnx / str(max(model.versions)), ""
         preprocessing = model.parameters.get("preprocessing", preprocessing)
-    resize = int(model_store.facts(version.parents[1], version.parent.name).parameters["resize"])
     network = plan.load(version)
     side = (network.height, network.width)
+    parameters = model_store.facts(version.parents[1], version.parent.name).parameters
+    resize = int(parameters.get("resize", default_resize(max(side))))
     np.save(folder / "calibration.npy", calibration_images.read(photographs, side, resize))
     labelled, right = _labelled(options, side, resize, folder)
     return NetworkInputs(name, onnx, version, preprocessing, folder / "calibration.npy", labelled, right, is_random)

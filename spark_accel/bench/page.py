@@ -43,6 +43,8 @@ def _figures(benches: dict[str, Any]) -> list[tuple[str, str]]:
             found.append(("Latency of one image", plots.latency(network)))
     if network.get("profile"):
         found.append(("Where the network's time goes", plots.layers(network["profile"])))
+    if benches.get("spark", {}).get("contenders"):
+        found.append(("Spark, from JPEG bytes to classes", plots.spark_rates(benches["spark"])))
     fitted = [result for result in benches.values() if result.get("fits")]
     fits = [fit for result in fitted for fit in result["fits"]]
     if any(fit["turns"]["mllib"] for fit in fits):

@@ -13,12 +13,13 @@ from spark_accel.bench.fit_tables import speed_up
 from spark_accel.bench.network_tables import gmacs
 from spark_accel.bench.resnet50 import batches, milliseconds, rates
 from spark_accel.bench.shown import Headline
+from spark_accel.bench.spark_tables import rates as of_spark
 from spark_accel.bench.summary import spread
 
 _OURS, _WORSE, _INK = "#0b6e4f", "#b23a48", "#333333"
 _OTHERS = ("#c9790a", "#3d6cb3", "#8a5aa8", "#7a7a7a", "#4f9da6")
 _KINDS = {"convolution": _OURS, "dense": "#3d6cb3", "max_pool": "#c9790a", "global_average_pool": "#8a5aa8"}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "spark-accel", "font.family": "sans-serif", "font.size": 10,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#999999", "axes.labelcolor": _INK,
     "text.color": _INK, "xtick.color": _INK, "ytick.color": _INK, "legend.frameon": False,
@@ -115,6 +116,22 @@ def layers(profile: dict[str, Any]) -> str:
         _legend_above(axes)
 
     return _svg(draw, (11, 3.6))
+
+
+def spark_rates(result: dict[str, Any]) -> str:
+    """Images/s of Spark from JPEG bytes to classes; whiskers go from least to most."""
+
+    def draw(axes: Axes) -> None:
+        shown = [one for one in result["contenders"] if one["turns"]]
+        for number, one in enumerate(shown):
+            found = spread(of_spark(one))
+            errors = [[found.median - found.least], [found.most - found.median]]
+            axes.barh(-number, found.median, 0.6, xerr=errors, color=_colour(number))
+        axes.set_yticks([-number for number in range(len(shown))], [one["title"] for one in shown])
+        axes.set_xlabel("images/s, decoding included (more is better)")
+        axes.tick_params(axis="y", length=0)
+
+    return _svg(draw, (9, 0.9 + 0.45 * len(result["contenders"])))
 
 
 def fit_speed(fits: list[dict[str, Any]]) -> str:

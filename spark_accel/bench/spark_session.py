@@ -32,9 +32,10 @@ def session(folder: Path, threads: int, accelerated: bool, conf: Mapping[str, st
     try:
         yield spark
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough: what follows must come to its end
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough: what follows must come to its end
         spark.stop()
         _end_daemon({key: value for key, value in given.items() if key.startswith("spark.accel.")})
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def _end_daemon(conf: Mapping[str, str]) -> None:

@@ -15,8 +15,8 @@ def tables(result: dict[str, Any]) -> list[Table]:
             ratio = "" if one is ours else speed_up(ours, one).text(2)
             rows.append([one["title"], spread(rates(one)).text(), ratio])
     title = (
-        f"Spark, local[{result['threads']}], from JPEG bytes to classes, {result['images_a_turn']} images a turn, "
-        f"{result['network']}: images/s"
+        f"Spark, local[{result['threads']}], from JPEG bytes to classes ({result['network']}, "
+        f"{result['images_a_turn']} images a turn), images/s"
     )
     found = [Table(title, ["", "images/s", "spark-accel is faster, times"], rows, skipped(result))]
     return [*found, _long(result["long"])] if result["long"] else found
