@@ -1,7 +1,7 @@
 """A gRPC server: finds the method of a call and what runs it.
 
-It takes the handlers that grpcio's generated code registers, as `grpc.aio.server` does, and needs a fifth of its time a
-call, which for small requests is most of all there is. Calls are `grpc_calls.py`'s, HTTP/2 is `http2.py`'s.
+It takes the handlers that grpcio's generated code registers, as `grpc.aio.server` does, whose empty call takes half
+a millisecond of processor time. Calls are `grpc_calls.py`'s, HTTP/2 is `http2.py`'s.
 """
 
 import asyncio

@@ -42,7 +42,7 @@ def run(settings: Settings) -> None:
         return
     # What lies there now is a dead daemon's.
     settings.daemon_socket.unlink(missing_ok=True)
-    uvloop.run(_serve(settings))  # as asyncio.run, and a sixth more small requests a second
+    uvloop.run(_serve(settings))  # asyncio.run with a loop that takes less time a request
 
 
 def _own(settings: Settings) -> bool:

@@ -137,7 +137,7 @@ def _check_outputs(outputs: Iterable[RequestedOutput], model: LoadedModel) -> No
 
 
 class _Given(NamedTuple):
-    """An input of the request, each field read once: that takes longer than all the checks of it."""
+    """An input of the request, each field read once: protobuf makes a new object each time."""
 
     name: str
     datatype: str
