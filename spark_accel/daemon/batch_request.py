@@ -9,8 +9,7 @@ import math
 import mmap
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from grpc import StatusCode
 
@@ -18,8 +17,7 @@ from spark_accel.daemon.link import Buffer, Header
 from spark_accel.daemon.request import RequestError
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """`size` bytes at `offset` of the open file of a region. `region` is its number, which is never used twice."""
 
     region: int
@@ -80,8 +78,7 @@ class Place:
         )
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(NamedTuple):
     """An input tensor; `source` is its bytes or where they lie."""
 
     name: str
@@ -115,8 +112,7 @@ class Input:
             view[:] = self.source
 
 
-@dataclass(frozen=True)
-class BatchRequest:
+class BatchRequest(NamedTuple):
     """One request of a batch. `outputs` are the names that are wanted, with their places; empty: all, inline."""
 
     inputs: Mapping[str, Input]

@@ -1,20 +1,20 @@
 """inference.GRPCInferenceService: each call is handed to the part that knows its answer; nothing is decided here.
 
-RequestErrors become the call's status in `server.py`.
+RequestErrors become the call's status in `grpc_calls.py`.
 """
 # ruff: noqa: N802, ARG002 - names and arguments are the protocol's
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
-import grpc
 from grpc import StatusCode
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from spark_accel import __version__
 from spark_accel.daemon import classification, server_settings, streams, validation
+from spark_accel.daemon.grpc_calls import Context, Reply
 from spark_accel.daemon.model_config import LoadedModel
 from spark_accel.daemon.regions import Regions
 from spark_accel.daemon.repository import Repository
@@ -34,11 +34,17 @@ EXTENSIONS = (
 )
 LEASE_KEY = "spark-accel-lease"
 
-Context: TypeAlias = grpc.aio.ServicerContext
-
 
 class Inferer(Protocol):
     """What runs requests: the scheduler."""
+
+    def submit(
+        self, request: InferenceRequest, done: Callable[[InferenceResult | RequestError], None]
+    ) -> Callable[[], None]:
+        """Runs a request and tells `done` its outcome; raises RequestError.
+
+        What it returns drops a request that has not begun to run, and of which `done` is told nothing then.
+        """
 
     async def infer(self, request: InferenceRequest) -> InferenceResult:
         """Raises RequestError. Cancelled, it drops a request that has not begun to run."""
@@ -52,7 +58,7 @@ class Leases(Protocol):
 
 
 class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """The calls of KServe v2 with Triton's extensions."""
+    """The calls of KServe v2 with Triton's extensions. ModelInfer, of which there are many, is `infer`."""
 
     def __init__(self, scheduler: Inferer, regions: Regions, repository: Repository, leases: Leases) -> None:
         self._scheduler = scheduler
@@ -60,8 +66,8 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         self._repository = repository
         self._leases = leases
         self._log_settings = server_settings.LogSettings()
-        self.exiting = False  # set: new requests are turned away, also those of open streams
-        self.running = 0  # requests that have no answer yet
+        self.exiting = False  # set: new requests of open streams are turned away
+        self.running = 0  # requests of streams that have no answer yet
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
         """Always: a daemon that answers lives."""
@@ -161,9 +167,14 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         """See `server_settings.py`."""
         return self._log_settings.update(request)
 
-    async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        """Checks the request, runs it, answers."""
-        return await self._infer(request, self._lease(context))
+    def infer(self, request: pb.ModelInferRequest, context: Context, reply: Reply) -> Callable[[], None]:
+        """ModelInfer, see `grpc_calls.Direct`: checks the request, runs it, answers."""
+        model, checked = self._checked(request, self._lease(context))
+
+        def done(outcome: InferenceResult | RequestError) -> None:
+            reply(lambda: _response(checked, model, outcome))
+
+        return self._scheduler.submit(checked, done)
 
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context
@@ -180,25 +191,30 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             raise RequestError(StatusCode.UNAVAILABLE, "Server exiting")
         self.running += 1
         try:
-            model = self._repository.find(request.model_name, request.model_version)
-            checked = validation.validate(request, model, self._regions, lease)
-            result = await self._scheduler.infer(checked)
-            return _response(checked, model, result)
+            model, checked = self._checked(request, lease)
+            return _response(checked, model, await self._scheduler.infer(checked))
         finally:
             self.running -= 1
 
+    def _checked(self, request: pb.ModelInferRequest, lease: str) -> tuple[LoadedModel, InferenceRequest]:
+        model = self._repository.find(request.model_name, request.model_version)
+        return model, validation.validate(request, model, self._regions, lease)
+
     def _lease(self, context: Context) -> str:
-        metadata: Any = context.invocation_metadata() or ()
-        lease = next((str(value) for key, value in metadata if key == LEASE_KEY), "")
+        lease = context.metadata(LEASE_KEY)
         if lease and not self._leases.known(lease):
             raise RequestError(StatusCode.UNAVAILABLE, f"lease '{lease}' is not held; take a new one")
         return lease
 
 
-def _response(request: InferenceRequest, model: LoadedModel, result: InferenceResult) -> pb.ModelInferResponse:
+def _response(
+    request: InferenceRequest, model: LoadedModel, outcome: InferenceResult | RequestError
+) -> pb.ModelInferResponse:
+    if isinstance(outcome, RequestError):
+        raise outcome
     counts = {output.name: output.classification for output in request.outputs}
     response = pb.ModelInferResponse(model_name=model.name, model_version=str(model.version), id=request.id)
-    for output in result.outputs:
+    for output in outcome.outputs:
         answered = _classified(output, counts.get(output.name, 0), model)
         response.outputs.add(name=answered.name, datatype=answered.datatype, shape=answered.shape)
         response.raw_output_contents.append(answered.data or b"")  # empty in the place of one that is in a region

@@ -5,8 +5,9 @@
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from google.protobuf import json_format, text_format
@@ -44,6 +45,16 @@ class ModelLoadError(Exception):
     """
 
 
+@dataclass(frozen=True)
+class ExpectedInput:
+    """An input as requests must give it: `dims` has the batch dimension, too; -1 is any number."""
+
+    name: str
+    datatype: str
+    dims: tuple[int, ...]
+    optional: bool
+
+
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
     """A version of a model that is loaded or about to be. `folder` is the version's; `config` has its defaults.
@@ -57,10 +68,33 @@ class LoadedModel:
     config: ModelConfig
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by output: the lines of its label file
 
-    @property
+    # What each request is held against is read from the configuration once.
+
+    @cached_property
     def batches(self) -> bool:
         """Whether requests have a batch dimension before the dimensions of the configuration."""
         return bool(self.config.max_batch_size)
+
+    @cached_property
+    def inputs(self) -> Mapping[str, ExpectedInput]:
+        """The inputs by name, in the configuration's order."""
+        batch = (-1,) if self.batches else ()
+        return {
+            tensor.name: ExpectedInput(
+                tensor.name, datatypes.of_config(tensor.data_type), (*batch, *tensor.dims), tensor.optional
+            )
+            for tensor in self.config.input
+        }
+
+    @cached_property
+    def required(self) -> Sequence[str]:
+        """The names of the inputs that no request may lack."""
+        return [expected.name for expected in self.inputs.values() if not expected.optional]
+
+    @cached_property
+    def outputs(self) -> Mapping[str, str]:
+        """The datatypes of the outputs by name."""
+        return {tensor.name: datatypes.of_config(tensor.data_type) for tensor in self.config.output}
 
 
 def read(folder: Path) -> ModelConfig:

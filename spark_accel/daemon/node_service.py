@@ -3,14 +3,11 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-import grpc
-
+from spark_accel.daemon.grpc_calls import Context
 from spark_accel.daemon.repository import Repository
 from spark_accel.protocol import accel_pb2, accel_pb2_grpc
-
-Context: TypeAlias = grpc.aio.ServicerContext
 
 
 class Leases(Protocol):

@@ -102,6 +102,9 @@ class ModelQueue(Generic[T]):
 
     def batch(self, now: int) -> list[T]:
         """Takes out and returns the requests that should run now as one batch; none if waiting may make it better."""
+        if not self._merges:
+            waiting = self._levels[0].waiting
+            return [waiting.popleft()] if waiting else []
         pending, preferred, complete = self._pending()
         if not pending:
             return []
@@ -151,7 +154,7 @@ class ModelQueue(Generic[T]):
         for item in self._items():
             if pending and item.shape != pending[0].shape:
                 continue
-            if pending and (not self._merges or rows + item.request.batch > self._most):
+            if pending and rows + item.request.batch > self._most:
                 return pending, preferred, True
             pending.append(item)
             rows += item.request.batch

@@ -1,11 +1,12 @@
 """What the server hands to the scheduler, and the scheduler to a worker: requests that have passed every check.
 
 The server (`server.py`, `validation.py`) makes these from protocol messages; the scheduler knows nothing of gRPC but
-its status codes. Sizes and offsets are bytes.
+its status codes. Sizes and offsets are bytes. They are named tuples because those are made faster than dataclasses.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from grpc import StatusCode
 
@@ -19,8 +20,7 @@ class RequestError(Exception):
         self.message = message
 
 
-@dataclass(frozen=True)
-class RegionSlice:
+class RegionSlice(NamedTuple):
     """A part of a registered region, checked against the region's size. `offset` counts from the *file's* start."""
 
     region: int  # the region's number, never used twice in one daemon; `Regions.descriptor(number)` gives the open file
@@ -28,8 +28,7 @@ class RegionSlice:
     size: int
 
 
-@dataclass(frozen=True)
-class InputTensor:
+class InputTensor(NamedTuple):
     """An input: `data` is its bytes, little-endian and row-major, or where they lie."""
 
     name: str
@@ -38,8 +37,7 @@ class InputTensor:
     data: bytes | RegionSlice
 
 
-@dataclass(frozen=True)
-class RequestedOutput:
+class RequestedOutput(NamedTuple):
     """An output that the client asked for; `region` says where to write it, else it is answered inline."""
 
     name: str
@@ -47,8 +45,7 @@ class RequestedOutput:
     classification: int = 0  # above 0: answer this many `value:index:label` strings a row (done by the server)
 
 
-@dataclass(frozen=True)
-class InferenceRequest:
+class InferenceRequest(NamedTuple):
     """One request. `batch` is its number of rows, 1 where the model does not batch. No outputs named: all."""
 
     model: str
@@ -56,15 +53,14 @@ class InferenceRequest:
     id: str
     inputs: tuple[InputTensor, ...]
     outputs: tuple[RequestedOutput, ...]
-    parameters: Mapping[str, str | int | bool | float] = field(default_factory=dict)
+    parameters: Mapping[str, str | int | bool | float] = MappingProxyType({})
     batch: int = 1
     priority: int = 0  # 0: the model's default level
     timeout_us: int = 0  # 0: the model's default
     lease: str = ""
 
 
-@dataclass(frozen=True)
-class OutputTensor:
+class OutputTensor(NamedTuple):
     """An output: `data` is None where it was written to the region that the request named."""
 
     name: str
@@ -73,8 +69,7 @@ class OutputTensor:
     data: bytes | None
 
 
-@dataclass(frozen=True)
-class InferenceResult:
+class InferenceResult(NamedTuple):
     """The answer, outputs in the model's own order."""
 
     outputs: tuple[OutputTensor, ...]

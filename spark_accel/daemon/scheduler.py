@@ -27,13 +27,16 @@ from spark_accel.daemon.supervisor import Supervisor, Worker
 _log = logging.getLogger(__name__)
 _NS = 1e-9
 
+Done = Callable[[InferenceResult | RequestError], None]
+Cancel = Callable[[], None]
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, slots=True)
 class _Pending:
-    """A request between `infer` and its answer."""
+    """A request between `submit` and its outcome, of which `done` is told."""
 
     request: InferenceRequest
-    future: "asyncio.Future[InferenceResult]"
+    done: Done
     arrived: int
     shape: Hashable
     regions: tuple[int, ...]
@@ -69,25 +72,36 @@ class Scheduler:
         self._supervisor = supervisor
         self._regions = regions
 
-    async def infer(self, request: InferenceRequest) -> InferenceResult:
-        """Runs a request; raises RequestError. Cancelled, it drops a request that has not begun to run."""
+    def submit(self, request: InferenceRequest, done: Done) -> Cancel:
+        """Queues a request, of whose outcome `done` is told once, perhaps at once; raises RequestError.
+
+        What it returns takes back a request that has not begun to run, of which `done` is told nothing then.
+        """
         serving = self._servings.get((request.model, request.version))
         if serving is None:
             text = f"Request for unknown model: '{request.model}' version {request.version} is not at ready state"
             raise RequestError(StatusCode.UNAVAILABLE, text)
         self._check_servable(serving)
-        shape = batch_messages.shape(request)
-        future: asyncio.Future[InferenceResult] = asyncio.get_running_loop().create_future()
-        pending = _Pending(request, future, time.monotonic_ns(), shape, _regions_of(request))
+        regions = _regions_of(request)
+        pending = _Pending(request, done, time.monotonic_ns(), batch_messages.shape(request), regions)
         serving.queue.push(pending)
-        self._uses.update(pending.regions)
+        self._uses.update(regions)
         self._waiting[serving.key] = serving
         self._dispatch()
+        return lambda: self._cancel(serving, pending)
+
+    async def infer(self, request: InferenceRequest) -> InferenceResult:
+        """Runs a request; raises RequestError. Cancelled, it drops a request that has not begun to run."""
+        future: asyncio.Future[InferenceResult | RequestError] = asyncio.get_running_loop().create_future()
+        cancel = self.submit(request, lambda outcome: None if future.done() else future.set_result(outcome))
         try:
-            return await future
+            outcome = await future
         except asyncio.CancelledError:
-            self._drop(serving, lambda item: item is pending)
+            cancel()
             raise
+        if isinstance(outcome, RequestError):
+            raise outcome
+        return outcome
 
     async def load(self, model: LoadedModel) -> None:
         """Loads a model, in the place of the same version if that is loaded; raises ModelLoadError."""
@@ -122,7 +136,7 @@ class Scheduler:
         ended = RequestError(StatusCode.CANCELLED, f"lease '{lease}' has ended")
         for serving in list(self._waiting.values()):
             for pending in self._drop(serving, lambda item: item.request.lease == lease):
-                _fail(pending, ended)
+                pending.done(ended)
 
     def workers_changed(self) -> None:
         """Called when a device has come or gone: its models can run now, or what waits for them never will."""
@@ -131,7 +145,7 @@ class Scheduler:
                 self._check_servable(serving)
             except RequestError as error:
                 for pending in self._drop(serving, lambda _: True):
-                    _fail(pending, error)
+                    pending.done(error)
         self._dispatch()
 
     async def close(self) -> None:
@@ -154,6 +168,9 @@ class Scheduler:
             reasons = [worker.failure for worker in workers if worker.failure]
             text = "; ".join(reasons) or f"model '{serving.model.name}' could not be loaded again after a restart"
             raise RequestError(StatusCode.UNAVAILABLE, text)
+
+    def _cancel(self, serving: _Serving, pending: _Pending) -> None:
+        self._drop(serving, lambda item: item is pending)
 
     def _drop(self, serving: _Serving, condition: Callable[[_Pending], bool]) -> list[_Pending]:
         dropped = serving.queue.remove(condition)
@@ -189,35 +206,35 @@ class Scheduler:
         def done(answer: Header | None, data: memoryview) -> None:
             serving.running -= len(batch)
             if answer is None:
-                self._lost(worker, serving, batch)
+                outcomes = self._lost(worker, serving, batch)
             else:
-                self._answer(serving, batch, now, answer, data)
+                outcomes = self._answered(serving, batch, now, answer, data)
             self._ended(serving, batch)
-            self._dispatch()
+            self._dispatch()  # the worker goes on while these are told
+            for pending, outcome in zip(batch, outcomes, strict=True):
+                pending.done(outcome)
 
         worker.execute(header, payload, files, done)
 
-    def _answer(self, serving: _Serving, batch: list[_Pending], began: int, answer: Header, data: memoryview) -> None:
+    def _answered(
+        self, serving: _Serving, batch: list[_Pending], began: int, answer: Header, data: memoryview
+    ) -> list[InferenceResult | RequestError]:
         execution = Execution(
-            batch=sum(pending.request.batch for pending in batch),
-            queue_ns=tuple(began - pending.arrived for pending in batch),
+            batch=sum([pending.request.batch for pending in batch]),
+            queue_ns=tuple([began - pending.arrived for pending in batch]),
             compute_input_ns=answer["times"][0],
             compute_infer_ns=answer["times"][1],
             compute_output_ns=answer["times"][2],
             failed="error" in answer,
         )
         self._statistics.executed(serving.model.name, serving.model.version, execution)
-        for pending, outcome in zip(batch, batch_messages.decode(answer, data, len(batch)), strict=True):
-            if isinstance(outcome, RequestError):
-                _fail(pending, outcome)
-            elif not pending.future.done():
-                pending.future.set_result(outcome)
+        return list(batch_messages.decode(answer, data, len(batch)))
 
-    def _lost(self, worker: Worker, serving: _Serving, batch: Iterable[_Pending]) -> None:
+    def _lost(self, worker: Worker, serving: _Serving, batch: list[_Pending]) -> list[InferenceResult | RequestError]:
         text = f"device {worker.device.id} {worker.ending} and is started again; send the request again"
         for pending in batch:
             self._count_unrun(serving, pending)
-            _fail(pending, RequestError(StatusCode.UNAVAILABLE, text))
+        return [RequestError(StatusCode.UNAVAILABLE, text)] * len(batch)
 
     def _ended(self, serving: _Serving, requests: Iterable[_Pending]) -> None:
         """What follows when requests have been answered or dropped."""
@@ -241,9 +258,11 @@ class Scheduler:
             late = serving.queue.expire(now)
             for pending in late:
                 self._count_unrun(serving, pending)
-                _fail(pending, RequestError(StatusCode.UNAVAILABLE, "Request timeout expired"))
             if late:
                 self._ended(serving, late)
+                expired = RequestError(StatusCode.UNAVAILABLE, "Request timeout expired")
+                for pending in late:
+                    pending.done(expired)
 
     def _next_event(self) -> int | None:
         events = []
@@ -271,8 +290,3 @@ class Scheduler:
 def _regions_of(request: InferenceRequest) -> tuple[int, ...]:
     places = [tensor.data for tensor in request.inputs] + [output.region for output in request.outputs]
     return tuple({place.region for place in places if isinstance(place, RegionSlice)})
-
-
-def _fail(pending: _Pending, error: RequestError) -> None:
-    if not pending.future.done():
-        pending.future.set_exception(RequestError(error.code, error.message))

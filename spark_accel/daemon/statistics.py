@@ -8,12 +8,12 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tritonclient.grpc import service_pb2 as pb
 
 
-@dataclass(frozen=True)
-class Execution:
+class Execution(NamedTuple):
     """One execution of a batch: `batch` rows of `len(queue_ns)` requests, each of which waited so long."""
 
     batch: int

@@ -51,9 +51,12 @@ def of_inputs(request: pb.ModelInferRequest, regions: Regions) -> list[bytes | R
     data: list[bytes | RegionSlice] = []
     raw = iter(request.raw_input_contents)
     for tensor in request.inputs:
-        where = f"for input tensor '{tensor.name}' for model '{request.model_name}'"
         place = in_region(tensor, regions)
         typed = tensor.HasField("contents")
+        if place is None and not typed and (content := next(raw, None)) is not None:
+            data.append(content)
+            continue
+        where = f"for input tensor '{tensor.name}' for model '{request.model_name}'"
         if place is not None and typed:
             raise _invalid(f"unexpected 'content' provided when using shared memory {where}")
         if typed and request.raw_input_contents:
@@ -66,16 +69,15 @@ def of_inputs(request: pb.ModelInferRequest, regions: Regions) -> list[bytes | R
         elif typed:
             data.append(_from_typed(tensor, where))
         else:
-            content = next(raw, None)
-            if content is None:
-                raise _invalid(f"unable to find data {where} in request.")
-            data.append(content)
+            raise _invalid(f"unable to find data {where} in request.")
     return data
 
 
 def in_region(tensor: _Tensor, regions: Regions) -> RegionSlice | None:
     """The part of a region that the tensor's parameters name; None without; raises RequestError for a wrong one."""
     parameters = tensor.parameters
+    if not parameters:
+        return None
     region = _value(tensor, "shared_memory_region", "string_param")
     given = {}
     for key in ("shared_memory_offset", "shared_memory_byte_size"):

@@ -6,15 +6,14 @@ width. `[request id: …]` starts those messages in which Triton has it.
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from grpc import StatusCode
 from tritonclient.grpc import service_pb2 as pb
-from tritonclient.grpc.model_config_pb2 import ModelInput
 
 from spark_accel.daemon import byte_strings, classification, datatypes, tensor_data
-from spark_accel.daemon.model_config import LoadedModel
+from spark_accel.daemon.model_config import ExpectedInput, LoadedModel
 from spark_accel.daemon.regions import Regions
 from spark_accel.daemon.request import InferenceRequest, InputTensor, RegionSlice, RequestedOutput, RequestError
 
@@ -39,28 +38,37 @@ _PROTOCOL_PARAMETERS = {
 
 def validate(request: pb.ModelInferRequest, model: LoadedModel, regions: Regions, lease: str) -> InferenceRequest:
     """The request as the scheduler takes it, every size and offset checked; raises RequestError."""
-    for parts, kind in ((request.inputs, "inputs"), (request.outputs, "outputs"), (request.parameters, "parameters")):
-        if len(parts) > MAX_PARTS:
-            raise _invalid(f"{len(parts)} {kind} in a request for model '{model.name}', at most {MAX_PARTS} are taken")
-    parameters = _own_parameters(request)
+    _check_counts(request, model)
+    parameters = _own_parameters(request) if request.parameters else {}
     tensors = _Tensors(request, model)
     tensors.check_inputs_differ()
     data = tensor_data.of_inputs(request, regions)
     outputs = tuple(_output(tensor, regions) for tensor in request.outputs)
-    _check_outputs(outputs, model)
+    if outputs:
+        _check_outputs(outputs, model)
     tensors.check_names()
+    inputs = tensors.inputs(data)
     return InferenceRequest(
         model=model.name,
         version=model.version,
         id=request.id,
-        inputs=tensors.inputs(data),
+        inputs=inputs,
         outputs=outputs,
         parameters=parameters,
-        batch=request.inputs[0].shape[0] if model.batches and request.inputs else 1,
-        priority=_priority(request, model),
-        timeout_us=request.parameters["timeout"].int64_param % 2**64 if "timeout" in request.parameters else 0,
+        batch=inputs[0].shape[0] if model.batches and inputs else 1,
+        priority=_priority(request, model) if request.parameters else 0,
+        timeout_us=_timeout(request) if request.parameters else 0,
         lease=lease,
     )
+
+
+def _check_counts(request: pb.ModelInferRequest, model: LoadedModel) -> None:
+    inputs, outputs, parameters = len(request.inputs), len(request.outputs), len(request.parameters)
+    if max(inputs, outputs, parameters) <= MAX_PARTS:
+        return
+    for count, kind in ((inputs, "inputs"), (outputs, "outputs"), (parameters, "parameters")):
+        if count > MAX_PARTS:
+            raise _invalid(f"{count} {kind} in a request for model '{model.name}', at most {MAX_PARTS} are taken")
 
 
 def _own_parameters(request: pb.ModelInferRequest) -> dict[str, str | int | bool | float]:
@@ -96,6 +104,10 @@ def _priority(request: pb.ModelInferRequest, model: LoadedModel) -> int:
     return priority if priority <= model.config.dynamic_batching.priority_levels else 0
 
 
+def _timeout(request: pb.ModelInferRequest) -> int:
+    return int(request.parameters["timeout"].int64_param % 2**64) if "timeout" in request.parameters else 0
+
+
 def _output(tensor: pb.ModelInferRequest.InferRequestedOutputTensor, regions: Regions) -> RequestedOutput:
     place = tensor_data.in_region(tensor, regions)
     count = 0
@@ -112,7 +124,7 @@ def _output(tensor: pb.ModelInferRequest.InferRequestedOutputTensor, regions: Re
 
 
 def _check_outputs(outputs: Iterable[RequestedOutput], model: LoadedModel) -> None:
-    known = {tensor.name: datatypes.of_config(tensor.data_type) for tensor in model.config.output}
+    known = model.outputs
     seen = set()
     for output in outputs:
         if output.name not in known:
@@ -124,107 +136,118 @@ def _check_outputs(outputs: Iterable[RequestedOutput], model: LoadedModel) -> No
             raise _invalid(f"class result not available for output due to unsupported type '{known[output.name]}'")
 
 
+class _Given(NamedTuple):
+    """An input of the request, each field read once: protobuf makes a new object each time."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
 class _Tensors:
     """The inputs of one request, held against the model's configuration."""
 
     def __init__(self, request: pb.ModelInferRequest, model: LoadedModel) -> None:
-        self._given = request.inputs
-        self._config = model.config
-        self._model = model.name
-        self._batches = model.batches
+        self._given = [_Given(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in request.inputs]
+        self._names = [tensor.name for tensor in self._given]
+        self._model = model
         self._id = request.id
-        self._tag = f"[request id: {request.id or '<id_unknown>'}] "
+
+    @property
+    def _tag(self) -> str:
+        return f"[request id: {self._id or '<id_unknown>'}] "
 
     def check_inputs_differ(self) -> None:
-        for name, count in Counter(tensor.name for tensor in self._given).items():
-            if count > 1:
-                raise _invalid(f"{self._tag}input '{name}' already exists in request")
+        if len(set(self._names)) == len(self._names):
+            return
+        name = next(name for name in self._names if self._names.count(name) > 1)
+        raise _invalid(f"{self._tag}input '{name}' already exists in request")
 
     def check_names(self) -> None:
-        given = [tensor.name for tensor in self._given]
-        known = [tensor.name for tensor in self._config.input]
-        required = [tensor.name for tensor in self._config.input if not tensor.optional]
-        missing = [name for name in required if name not in given]
-        if not len(required) <= len(given) <= len(known):
+        names, known, required = self._names, self._model.inputs, self._model.required
+        missing = [name for name in required if name not in names]
+        if not len(required) <= len(names) <= len(known):
             few, most = len(required), len(known)
             number = f"{most} inputs" if few == most else f"number of inputs between {few} and {most}"
             remedy = f", but missing required input(s) {_quoted(missing)}. Please provide all required input(s)."
             raise _invalid(
-                f"{self._tag}expected {number} but got {len(given)} inputs for model '{self._model}'. Got input(s)"
-                f" {_quoted(given)}{remedy if missing else '.'}"
+                f"{self._tag}expected {number} but got {len(names)} inputs for model '{self._model.name}'. Got input(s)"
+                f" {_quoted(names)}{remedy if missing else '.'}"
             )
-        for name in given:
+        for name in names:
             if name not in known:
-                raise _invalid(f"unexpected inference input '{name}' for model '{self._model}'")
+                raise _invalid(f"unexpected inference input '{name}' for model '{self._model.name}'")
         if missing:
-            raise _invalid(f"{self._tag}missing required input(s) {_quoted(missing)} for model '{self._model}'")
+            raise _invalid(f"{self._tag}missing required input(s) {_quoted(missing)} for model '{self._model.name}'")
 
     def inputs(self, data: Iterable[bytes | RegionSlice]) -> tuple[InputTensor, ...]:
         """The inputs in the model's order, with datatypes, shapes and sizes checked."""
-        if self._batches:
+        if self._model.batches:
             self._check_batch()
         given = {tensor.name: (tensor, content) for tensor, content in zip(self._given, data, strict=True)}
-        return tuple(self._input(config, *given[config.name]) for config in self._config.input if config.name in given)
+        expected = self._model.inputs
+        return tuple([self._input(expected[name], *given[name]) for name in expected if name in given])
 
     def _check_batch(self) -> None:
-        limit = self._config.max_batch_size
+        limit = self._model.config.max_batch_size
         for tensor in self._given:
             if not tensor.shape:
                 raise _invalid(
                     f"{self._tag}input '{tensor.name}' has no shape but model requires batch dimension for"
-                    f" '{self._model}'"
+                    f" '{self._model.name}'"
                 )
             if tensor.shape[0] != self._given[0].shape[0]:
                 raise _invalid(
-                    f"{self._tag}input '{tensor.name}' batch size does not match other inputs for '{self._model}'"
+                    f"{self._tag}input '{tensor.name}' batch size does not match other inputs for '{self._model.name}'"
                 )
             if tensor.shape[0] > limit:
-                raise _invalid(f"{self._tag}inference request batch-size must be <= {limit} for '{self._model}'")
+                raise _invalid(f"{self._tag}inference request batch-size must be <= {limit} for '{self._model.name}'")
 
-    def _input(
-        self, config: ModelInput, tensor: pb.ModelInferRequest.InferInputTensor, data: bytes | RegionSlice
-    ) -> InputTensor:
-        expected = datatypes.of_config(config.data_type)
-        if tensor.datatype != expected:
+    def _input(self, expected: ExpectedInput, tensor: _Given, data: bytes | RegionSlice) -> InputTensor:
+        if tensor.datatype != expected.datatype:
             found = tensor.datatype if tensor.datatype in datatypes.NAMES else "<invalid>"
             raise _invalid(
-                f"{self._tag}inference input '{tensor.name}' data-type is '{found}', but model '{self._model}' expects"
-                f" '{expected}'"
+                f"{self._tag}inference input '{tensor.name}' data-type is '{found}', but model '{self._model.name}'"
+                f" expects '{expected.datatype}'"
             )
-        self._check_shape(config, tensor)
-        shape = tuple(tensor.shape)
-        if self._batches and not shape[0]:
-            self._check_size(tensor, (1, *shape[1:]), data)
-            raise _invalid(f"{self._tag}inference request batch-size must be >= 1 for '{self._model}'")
-        self._check_size(tensor, shape, data)
-        return InputTensor(tensor.name, tensor.datatype, shape, data)
+        self._check_shape(expected, tensor)
+        if self._model.batches and not tensor.shape[0]:
+            self._check_size(tensor, (1, *tensor.shape[1:]), data)
+            raise _invalid(f"{self._tag}inference request batch-size must be >= 1 for '{self._model.name}'")
+        self._check_size(tensor, tensor.shape, data)
+        return InputTensor(tensor.name, tensor.datatype, tensor.shape, data)
 
-    def _check_shape(self, config: ModelInput, tensor: pb.ModelInferRequest.InferInputTensor) -> None:
-        where = f"for input '{tensor.name}' for model '{self._model}'"
-        dims = [-1, *config.dims] if self._batches else list(config.dims)
-        same_rank = len(tensor.shape) == len(dims)
-        if same_rank and min(tensor.shape) < 0:
+    def _check_shape(self, expected: ExpectedInput, tensor: _Given) -> None:
+        same_rank = len(tensor.shape) == len(expected.dims)
+        if same_rank and min(tensor.shape, default=0) < 0:
+            where = self._of_input(tensor)
             raise _invalid(f"{self._tag}All input dimensions should be specified {where}, got {_shape(tensor.shape)}")
-        if not same_rank or any(dim not in (-1, given) for dim, given in zip(dims, tensor.shape, strict=True)):
-            raise _invalid(
-                f"{self._tag}unexpected shape {where}. Expected {_shape(dims)}, got {_shape(tensor.shape)}."
-                f"{_BATCH_NOTE if self._batches else ''}"
-            )
+        if same_rank:
+            for dim, given in zip(expected.dims, tensor.shape, strict=True):
+                if dim not in (-1, given):
+                    break
+            else:
+                return
+        raise _invalid(
+            f"{self._tag}unexpected shape {self._of_input(tensor)}. Expected {_shape(expected.dims)}, got"
+            f" {_shape(tensor.shape)}.{_BATCH_NOTE if self._model.batches else ''}"
+        )
 
-    def _check_size(
-        self, tensor: pb.ModelInferRequest.InferInputTensor, shape: Iterable[int], data: bytes | RegionSlice
-    ) -> None:
+    def _of_input(self, tensor: _Given) -> str:
+        return f"for input '{tensor.name}' for model '{self._model.name}'"
+
+    def _check_size(self, tensor: _Given, shape: Iterable[int], data: bytes | RegionSlice) -> None:
         count = math.prod(shape)
         if tensor.datatype == datatypes.BYTES:
             if isinstance(data, bytes):  # what lies in a region is checked by the worker when it is read
-                byte_strings.check(data, count, tensor.name, self._model, self._id)
+                byte_strings.check(data, count, tensor.name, self._model.name, self._id)
             return
         expected = count * datatypes.ITEM_SIZES[tensor.datatype]
         size = len(data) if isinstance(data, bytes) else data.size
         if size != expected:
             raise _invalid(
-                f"{self._tag}input byte size mismatch for input '{tensor.name}' for model '{self._model}'. Expected"
-                f" {expected}, got {size}"
+                f"{self._tag}input byte size mismatch for input '{tensor.name}' for model '{self._model.name}'."
+                f" Expected {expected}, got {size}"
             )
 
 

@@ -1,0 +1,78 @@
+"""Clients of a server's model `identity`, each a process of its own with `tritonclient`, which ask without a pause.
+
+    python -m spark_accel.bench.identity_clients URL CLIENTS SECONDS
+
+They are forked from this process, which has imported everything and has no threads: 64 of them start in a second.
+"""
+
+import json
+import multiprocessing
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+
+import numpy as np
+import tritonclient.grpc as triton
+
+VALUES = 1000  # float32, inline
+_WARM_UP = 20  # requests
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Requests that were answered per second, and milliseconds of a round trip."""
+
+    requests_per_second: float
+    p50: float
+    p99: float
+
+
+def ask(url: str, clients: int, seconds: float) -> Turn:
+    """What `clients` at once get of the server at `url`; raises CalledProcessError if one of them fails."""
+    command = [sys.executable, "-m", __name__, url, str(clients), str(seconds)]
+    return Turn(**json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+
+
+def _turn(url: str, clients: int, seconds: float) -> Turn:
+    context = multiprocessing.get_context("fork")
+    begin = context.Event()
+    pipes = []
+    for _ in range(clients):
+        here, there = context.Pipe(duplex=False)
+        context.Process(target=_client, args=(url, begin, seconds, there), daemon=True).start()
+        there.close()
+        pipes.append(here)
+    for pipe in pipes:
+        pipe.recv()
+    begin.set()
+    round_trips = np.concatenate([pipe.recv() for pipe in pipes])
+    p50, p99 = np.percentile(round_trips, (50, 99)) * 1e3
+    return Turn(len(round_trips) / seconds, float(p50), float(p99))
+
+
+def _client(url: str, begin: Event, seconds: float, pipe: Connection) -> None:
+    client = triton.InferenceServerClient(url)
+    values = np.arange(VALUES, dtype=np.float32)[np.newaxis]
+    tensor = triton.InferInput("x", list(values.shape), "FP32")
+    tensor.set_data_from_numpy(values)
+    for _ in range(_WARM_UP):
+        answer = client.infer("identity", [tensor])
+        if not np.array_equal(answer.as_numpy("y"), values):
+            raise RuntimeError(f"{url} did not answer what it was asked")
+    pipe.send(None)
+    begin.wait()
+    round_trips = []
+    now = time.perf_counter()
+    end = now + seconds
+    while now < end:
+        client.infer("identity", [tensor])
+        before, now = now, time.perf_counter()
+        round_trips.append(now - before)
+    pipe.send(np.array(round_trips))
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_turn(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))))

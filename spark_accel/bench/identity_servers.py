@@ -1,0 +1,158 @@
+"""Servers with a model `identity`, each in a folder of its own, started for a measurement and ended after it.
+
+Triton's server is that of PyPI's `nvidia-pytriton`, whose pins clash with ours: it has a Python environment of its own,
+the folder of which stands in TRITON_ENV.
+"""
+
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+
+from spark_accel.errors import ConfigurationError
+
+TRITON_ENV = "TRITON_ENV"
+_SECONDS = 60.0
+_CONFIG = """
+backend: "{backend}" max_batch_size: 64
+input {{ name: "x" data_type: TYPE_FP32 dims: -1 }}
+output {{ name: "y" data_type: TYPE_FP32 dims: -1 }}
+"""
+_TRITON_MODEL = """
+import triton_python_backend_utils as pb
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [
+            pb.InferenceResponse([pb.Tensor("y", pb.get_input_tensor_by_name(r, "x").as_numpy())]) for r in requests
+        ]
+"""
+
+
+@contextmanager
+def daemon(folder: Path) -> Iterator[str]:
+    """Our daemon, whose worker runs numpy; gives its address."""
+    repository, sockets = folder / "daemon-models", folder / "socket"
+    _write_model(repository, "identity")
+    sockets.mkdir(mode=0o700)
+    url = f"unix:{sockets / 'd'}"
+    arguments = ["--socket", str(sockets / "d"), "--repository", str(repository), "--device", "reference"]
+    with _running([sys.executable, "-m", "spark_accel", "daemon", *arguments], {}, folder / "daemon.log", url):
+        yield url
+
+
+def triton_missing() -> str:
+    """Why Triton's server can't be started, with the remedy; empty where it can."""
+    if not os.environ.get(TRITON_ENV):
+        return f"{TRITON_ENV} is not set to an environment with nvidia-pytriton: python -m venv E; E/bin/pip install it"
+    try:
+        _installed(Path(os.environ[TRITON_ENV]))
+    except ConfigurationError as error:
+        return str(error)
+    return ""
+
+
+@contextmanager
+def triton(folder: Path) -> Iterator[str]:
+    """Triton's server with its Python backend; gives its address. Raises ConfigurationError where it is missing."""
+    environment = Path(os.environ[TRITON_ENV])
+    server = _installed(environment)
+    repository, backends = folder / "triton-models", folder / "backends"
+    (_write_model(repository, "python") / "model.py").write_text(_TRITON_MODEL, encoding="utf-8")
+    (backends / "python").mkdir(parents=True)
+    for file in (server / "backends" / "python").iterdir():
+        (backends / "python" / file.name).symlink_to(file)
+    stub = backends / "python" / "triton_python_backend_stub"
+    stub.unlink(missing_ok=True)
+    stub.symlink_to(_stub(environment, server))
+    libraries = _ask(environment, "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))")
+    http, port, metrics = _free_ports(3)
+    command = [
+        str(server / "bin" / "tritonserver"),
+        f"--model-repository={repository}",
+        f"--backend-directory={backends}",
+        *("--http-address=127.0.0.1", f"--http-port={http}"),
+        *("--grpc-address=127.0.0.1", f"--grpc-port={port}"),
+        f"--metrics-port={metrics}",
+    ]
+    variables = {"PATH": f"{environment / 'bin'}:{os.environ['PATH']}", "LD_LIBRARY_PATH": libraries, "PYTHONPATH": ""}
+    url = f"127.0.0.1:{port}"
+    with _running(command, variables, folder / "triton.log", url):
+        yield url
+
+
+def _installed(environment: Path) -> Path:
+    found = list(environment.glob("lib/python3*/site-packages/pytriton/tritonserver"))
+    if not found or not _stub(environment, found[0]).is_file():
+        raise ConfigurationError(
+            f"{TRITON_ENV} is {environment}: no nvidia-pytriton for its Python there; {environment}/bin/pip install it"
+        )
+    return found[0]
+
+
+def _stub(environment: Path, server: Path) -> Path:
+    """The part of the Python backend that is made for one version of Python."""
+    version = environment.joinpath("pyvenv.cfg").read_text(encoding="utf-8") if environment.is_dir() else ""
+    number = next((line.split("=")[1] for line in version.splitlines() if line.startswith("version")), "")
+    short = ".".join((number.strip() or platform.python_version()).split(".")[:2])
+    return server / "python_backend_stubs" / short / "triton_python_backend_stub"
+
+
+def _ask(environment: Path, code: str) -> str:
+    command = [str(environment / "bin" / "python"), "-c", code]
+    return str(subprocess.run(command, capture_output=True, check=True, text=True).stdout).strip()
+
+
+def _write_model(repository: Path, backend: str) -> Path:
+    version = repository / "identity" / "1"
+    version.mkdir(parents=True)
+    version.with_name("config.pbtxt").write_text(_CONFIG.format(backend=backend), encoding="utf-8")
+    return version
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@contextmanager
+def _running(command: Sequence[str], variables: Mapping[str, str], log: Path, url: str) -> Iterator[None]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **variables}
+        )
+    try:
+        _load(process, url, log)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(_SECONDS)
+
+
+def _load(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    end = time.monotonic() + _SECONDS
+    with grpc.insecure_channel(url, options=[("grpc.max_reconnect_backoff_ms", 100)]) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        while process.poll() is None and time.monotonic() < end:
+            try:
+                if not stub.ModelReady(pb.ModelReadyRequest(name="identity")).ready:
+                    stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="identity"))
+                return
+            except grpc.RpcError:
+                time.sleep(0.1)
+    raise ConfigurationError(f"{process.args!r} did not serve: {log.read_text(errors='replace')[-2000:]}")
