@@ -32,6 +32,7 @@ BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "kmeans": ("KMeans beside stock MLlib and scikit-learn", _FITS, ("kmeans",)),
     "logistic": ("LogisticRegression beside stock MLlib and scikit-learn", _FITS, ("logistic",)),
     "naive-bayes": ("NaiveBayes beside stock MLlib and scikit-learn", _FITS, ("naive-bayes",)),
+    "daemon": ("requests through the daemon beside a Triton server", "spark_accel.bench.daemon", ()),
     "spark": ("predict over JPEG bytes in Spark beside UDFs", "spark_accel.bench.spark_inference", ()),
 }
 """What a bench is, the module whose `measure(*arguments, options)` makes its result, and these arguments."""
