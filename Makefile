@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.bench-installed
 
+REPORT = $(BIN)/spark-accel bench report $(sort $(wildcard benchmarks/results/*.json)) --markdown docs/benchmarks.md
+
 # What is tested on other versions of Spark too: all that leans on Spark's own classes.
 TESTS_OF_SPARK := tests/test_jar_linkage.py $(wildcard tests/test_unchanged_scripts*.py) tests/test_ml.py \
   $(wildcard tests/test_estimators_*.py)
@@ -54,21 +56,22 @@ lint: $(INSTALLED) lint-scala ## ruff, mypy, scalafmt, and whether the generated
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python docs/make_configuration.py --check
+	$(REPORT) --check
 
 format: $(INSTALLED) format-scala ## format all code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(INSTALLED) ## make docs/configuration.md from the settings table
+docs: $(INSTALLED) ## make docs/configuration.md from the settings table, docs/benchmarks.md from benchmarks/results
 	$(BIN)/python docs/make_configuration.py
+	$(REPORT)
 
 $(BENCH_INSTALLED): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	touch $@
 
-bench: setup $(BENCH_INSTALLED) ## images/s beside TensorFlow's; fits of the estimators beside stock Spark's and scikit-learn's
-	$(BIN)/python benchmarks/images_per_second.py
-	$(BIN)/python benchmarks/estimators.py
+bench: setup $(BENCH_INSTALLED) ## everything beside what one would use instead; make bench [BENCH='resnet50 --peers openvino']
+	$(BIN)/spark-accel bench $(or $(BENCH),all) --json bench.json --html bench.html
 
 wheel: setup ## dist/*.whl with the jar and the kernels in it
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

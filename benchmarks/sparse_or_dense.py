@@ -1,6 +1,6 @@
 """From which share of elements that are not zero on rows are better packed dense: CSR's time by dense rows' time.
 
-Below 1.00 CSR is faster. As `estimator_kernels.py`, by the time that a call keeps the device busy.
+Below 1.00 CSR is faster. As in `spark_accel/bench/estimator_kernels.py`, by the time that a call keeps the device busy.
 """
 
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from functools import partial
 
 import numpy as np
 import typer
-from kernel_limits import least_seconds
-from random_partitions import dense, sparse
 from rich.console import Console
 from rich.table import Table
 
+from spark_accel.bench.kernel_limits import least_seconds
+from spark_accel.bench.random_partitions import dense, sparse
 from spark_accel.daemon import devices
 from spark_accel.daemon.opencl_estimators import OpenCLEngine
 from spark_accel.daemon.opencl_rows import DeviceRows

@@ -1,6 +1,6 @@
 """Generated data for the estimators' benchmark: Parquet files of vectors that Spark reads, and scikit-learn's peers.
 
-A file is made once for each number of rows; `scale` multiplies the rows.
+`scale` multiplies the rows.
 """
 
 from collections.abc import Callable
@@ -22,24 +22,24 @@ _VECTOR = pa.struct(
 Float32 = npt.NDArray[np.float32]
 
 
-def blobs(folder: Path, scale: int) -> Path:
+def blobs(folder: Path, scale: float) -> Path:
     """500,000 x 100: 64 clusters that overlap, and a label that a linear function of the features makes likely."""
-    return _dense(folder / f"blobs-{scale}.parquet", 500_000 * scale, 100, _blobs)
+    return _dense(folder / f"blobs-{scale}.parquet", round(500_000 * scale), 100, _blobs)
 
 
-def letters(folder: Path, scale: int) -> Path:
+def letters(folder: Path, scale: float) -> Path:
     """124,800 x 784 with 26 classes, the shape of EMNIST letters: noisy copies of one picture a class, 0 to 1."""
-    return _dense(folder / f"letters-{scale}.parquet", 124_800 * scale, 784, _letters)
+    return _dense(folder / f"letters-{scale}.parquet", round(124_800 * scale), 784, _letters)
 
 
-def documents(folder: Path, scale: int) -> Path:
+def documents(folder: Path, scale: float) -> Path:
     """200,000 x 10,000, 1 % of it non-zero: word counts of five classes, as sparse vectors."""
     path = folder / f"documents-{scale}.parquet"
     if not path.exists():
         rng = np.random.default_rng(2)
         with pq.ParquetWriter(path, _schema(), compression="none") as writer:
-            for start in range(0, 200_000 * scale, _BLOCK):
-                rows = min(_BLOCK, 200_000 * scale - start)
+            for start in range(0, round(200_000 * scale), _BLOCK):
+                rows = min(_BLOCK, round(200_000 * scale) - start)
                 label = rng.integers(0, 5, rows)
                 steps = rng.integers(1, 199, (rows, 100))  # sorted and distinct without sorting
                 indices = (np.minimum(np.cumsum(steps, axis=1), 9_899) + np.arange(100)).astype(np.int32)

@@ -67,7 +67,8 @@ def least_seconds(call: Callable[[], object], device: cl.Device, seconds: float 
     Busy is, on a processor, its time by core: on a machine that others use, too, this says what a call takes alone.
     """
     call()
-    passed, used = [], []
+    passed: list[float] = []
+    used: list[float] = []
     end = time.perf_counter() + seconds
     while len(passed) < 3 or time.perf_counter() < end:
         started = time.perf_counter(), time.process_time()

@@ -1,0 +1,59 @@
+"""`docs/benchmarks.md`, made of result files: every row stays in, those where we lose, too."""
+
+from pathlib import Path
+from typing import Any
+
+from spark_accel.bench.shown import Headline, Table
+from spark_accel.bench.tables import shown
+from spark_accel.bench.terminal import about
+
+_HEAD = """# Benchmarks
+
+<!-- made by `spark-accel bench report … --markdown` (`make docs`) from the results beside it; don't edit -->
+
+`spark-accel bench all --json FILE` measures, `make bench` does that after installing the peers. Contenders take turns,
+round by round, on the same cores and the same number of threads, each in a process of its own. Where the machine is a
+virtual one its speed changes from minute to minute: compare figures of one table, not of two.
+"""
+
+
+def page(documents: list[tuple[str, dict[str, Any]]]) -> str:
+    """The page for results with the names of their files."""
+    return _HEAD + "".join(_section(name, document) for name, document in documents)
+
+
+def check(path: Path, text: str) -> bool:
+    """Whether the file is what the results say."""
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def _section(name: str, document: dict[str, Any]) -> str:
+    parts = [shown(bench, result) for bench, result in document["benches"].items()]
+    headlines = [headline for part in parts for headline in part.headlines]
+    facts = "".join(f"- {line}\n" for line in about(document["about"]))
+    text = (
+        f"\n## {document['about']['processor']}, {document['about']['threads']} threads\n\n{facts}- results: `{name}`\n"
+    )
+    if headlines:
+        text += "\n### How many times as fast\n\n" + _table(_of_headlines(headlines))
+    for part in parts:
+        if part.failed:
+            text += f"\n### {part.bench}\n\nFailed: {part.failed}\n"
+        for table in part.tables:
+            text += f"\n### {_sentence(table.title)}\n\n{_table(table)}"
+            text += "".join(["\n", *(f"- {note}\n" for note in table.notes)]) if table.notes else ""
+    return text
+
+
+def _of_headlines(headlines: list[Headline]) -> Table:
+    rows = [[one.what, one.against, f"{one.times:.2f}{' (slower)' if one.times < 1 else ''}"] for one in headlines]
+    return Table("", ["work", "against", "spark-accel is as fast, times"], rows)
+
+
+def _table(table: Table) -> str:
+    lines = [table.columns, ["---", *["---:"] * (len(table.columns) - 1)], *table.rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def _sentence(title: str) -> str:
+    return title[:1].upper() + title[1:]

@@ -1,0 +1,80 @@
+"""What the contenders are given: one network and the same images, in a folder that lasts as long as the bench."""
+
+import csv
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from spark_accel import images, model_store, settings
+from spark_accel.bench import random_network
+from spark_accel.bench.contender import UInt8
+from spark_accel.bench.options import Options
+from spark_accel.errors import ConfigurationError, DecodeError
+from spark_accel.networks import calibration_images, importer, plan
+
+
+@dataclass(frozen=True)
+class NetworkInputs:
+    """`name` says which network. `onnx` is empty where only our quantised form is there; `right` holds the classes of
+    `labelled` where labels are given. Images are .npy files, uint8 RGB [n, height, width, 3]."""
+
+    name: str
+    onnx: str
+    plan: Path
+    preprocessing: str
+    calibration: Path
+    labelled: Path | None
+    right: tuple[int, ...]
+    is_random: bool
+
+
+def prepare(options: Options, folder: Path) -> NetworkInputs:
+    """Imports or writes the network and decodes the images; raises ModelError or ConfigurationError."""
+    onnx, name, is_random = options.model, Path(options.model).name, False
+    if not onnx:
+        onnx, name, is_random = str(random_network.write(folder / "random.onnx")), "ResNet50 v1.5, random weights", True
+    photographs = Path(options.images) if options.images else calibration_images.PHOTOGRAPHS
+    preprocessing = "torch"
+    if onnx.endswith(".onnx"):
+        version = importer.import_model(
+            Path(onnx), "network", folder / "repository", calibration=photographs, progress=sys.stderr.isatty()
+        )
+    else:
+        repository = settings.from_environment(options.settings).repository
+        model = model_store.facts(repository, onnx)
+        version, onnx = repository / onnx / str(max(model.versions)), ""
+        preprocessing = model.parameters.get("preprocessing", preprocessing)
+    resize = int(model_store.facts(version.parents[1], version.parent.name).parameters["resize"])
+    network = plan.load(version)
+    side = (network.height, network.width)
+    np.save(folder / "calibration.npy", calibration_images.read(photographs, side, resize))
+    labelled, right = _labelled(options, side, resize, folder)
+    return NetworkInputs(name, onnx, version, preprocessing, folder / "calibration.npy", labelled, right, is_random)
+
+
+def _labelled(
+    options: Options, side: tuple[int, int], resize: int, folder: Path
+) -> tuple[Path | None, tuple[int, ...]]:
+    if not options.labels:
+        return None, ()
+    with Path(options.labels).open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        right = tuple(int(row["class_index"]) for row in rows)
+        pixels = [_decode(Path(options.images) / row["file"], side, resize) for row in rows]
+    except (KeyError, ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"--labels {options.labels}: expected a CSV with the columns file (in --images) and class_index: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    np.save(folder / "labelled.npy", np.stack(pixels))
+    return folder / "labelled.npy", right
+
+
+def _decode(path: Path, side: tuple[int, int], resize: int) -> UInt8:
+    try:
+        return images.decode(path.read_bytes(), *side, resize)
+    except DecodeError as error:
+        raise ConfigurationError(f"{path} can't be decoded: {error}") from error

@@ -1,0 +1,107 @@
+"""Tables of the bench `resnet50`."""
+
+from typing import Any
+
+from spark_accel.bench.resnet50 import batches, milliseconds, rates, watts
+from spark_accel.bench.shown import Headline, Table, skipped
+from spark_accel.bench.summary import percentiles, spread
+
+_HEADLINES = (16, 32)  # batches that the first glance is of, where they were measured
+
+
+def tables(result: dict[str, Any]) -> list[Table]:
+    """Images/s by batch; latency and top-1; images per watt and dollar where they are known."""
+    contenders = [one for one in result["contenders"] if one["turns"]]
+    found = [_throughput(result, contenders)]
+    if any(milliseconds(one) for one in contenders) or any(one["top1"] for one in contenders):
+        found.append(_latency(contenders))
+    efficiency = _efficiency(result, contenders)
+    return [*found, efficiency] if efficiency else found
+
+
+def headlines(result: dict[str, Any]) -> list[Headline]:
+    """Ours against each peer: throughput of the usual batches, median latency of one image."""
+    ours, *others = result["contenders"]
+    sizes = [batch for batch in batches(result) if batch in _HEADLINES] or batches(result)[-1:]
+    found = []
+    for batch in sizes:
+        for one in others:
+            if rates(one, batch):
+                found.append(Headline(f"ResNet50, images/s, batch {batch}", one["title"], ratio(ours, one, batch)))
+    for one in others:
+        if milliseconds(one) and milliseconds(ours):
+            times = percentiles(milliseconds(one), 50)[0] / percentiles(milliseconds(ours), 50)[0]
+            found.append(Headline("ResNet50, latency of one image", one["title"], times))
+    return found
+
+
+def ratio(ours: dict[str, Any], other: dict[str, Any], batch: int) -> float:
+    """How many times as fast ours is: the median over the rounds, in each of which both had the same machine."""
+    return spread(mine / theirs for mine, theirs in zip(rates(ours, batch), rates(other, batch), strict=False)).median
+
+
+def layer_table(profile: dict[str, Any]) -> Table:
+    """Where the time of a batch goes."""
+    layers, batch, limit = profile["layers"], profile["batch"], profile["limit"]
+    total = sum(layer["seconds"] for layer in layers)
+    rows = []
+    for layer in layers:
+        rate = gmacs(layer, batch)
+        share = f"{1e9 * rate / limit:.0%}" if limit and rate else ""
+        milliseconds_, figures = f"{layer['seconds'] * 1e3:.2f}", f"{rate:.1f}" if rate else ""
+        rows.append([layer["name"], layer["kind"], milliseconds_, f"{layer['seconds'] / total:.1%}", figures, share])
+    whole = sum(layer["multiplications"] for layer in layers) * batch / total
+    rows.append(
+        ["all", "", f"{total * 1e3:.2f}", "100%", f"{whole / 1e9:.1f}", f"{whole / limit:.0%}" if limit else ""]
+    )
+    notes = [f"limit: {limit / 1e9:.0f} GMAC/s, the tier's own multiplications in registers"] if limit else []
+    columns = ["layer", "kind", "ms", "share", "GMAC/s", "of limit"]
+    return Table(f"time by layer, batch {batch}", columns, rows, notes)
+
+
+def gmacs(layer: dict[str, Any], batch: int) -> float:
+    """Milliards of multiplications with an addition a second."""
+    return float(layer["multiplications"] * batch / layer["seconds"] / 1e9) if layer["seconds"] else 0.0
+
+
+def _throughput(result: dict[str, Any], contenders: list[dict[str, Any]]) -> Table:
+    sizes = batches(result)
+    rows = [
+        [one["title"], *(spread(rates(one, batch)).text() if rates(one, batch) else "" for batch in sizes)]
+        for one in contenders
+    ]
+    notes = [f"{one['title']}: {one['about']}" for one in contenders]
+    if result["random_weights"]:
+        notes.append("the network has random weights: these figures say nothing about accuracy")
+    rounds = f"median (least to most) of {result['rounds']} rounds, turn by turn"
+    title = f"{result['network']}, network only, images/s: {rounds}"
+    return Table(title, ["", *(f"batch {batch}" for batch in sizes)], rows, notes + skipped(result))
+
+
+def _latency(contenders: list[dict[str, Any]]) -> Table:
+    rows = []
+    for one in contenders:
+        calls = milliseconds(one)
+        figures = [f"{value:.1f}" for value in percentiles(calls, 50, 95, 99)] if calls else [""] * 3
+        top1 = f"{one['top1']['right']} of {one['top1']['of']}" if one["top1"] else ""
+        rows.append([one["title"], *figures, str(len(calls)), top1])
+    return Table("one image: latency in ms; top-1", ["", "p50", "p95", "p99", "calls", "right at top-1"], rows)
+
+
+def _efficiency(result: dict[str, Any], contenders: list[dict[str, Any]]) -> Table | None:
+    price, batch = result["price_per_hour"], batches(result)[-1]
+    has_power = any(watts(one, batch) for one in contenders)
+    if not (price or has_power):
+        return None
+    nominal = " (nominal)" if result["power"]["nominal"] else ""
+    columns = ["", *([f"watts{nominal}", f"images/s per watt{nominal}"] if has_power else [])]
+    columns += ["images per dollar"] if price else []
+    rows = []
+    for one in contenders:
+        rate, power = spread(rates(one, batch)).median, watts(one, batch)
+        row = [one["title"]]
+        if has_power:
+            row += [f"{power:.1f}", f"{rate / power:.2f}"] if power else ["", ""]
+        rows.append([*row, f"{rate * 3600 / price:,.0f}"] if price else row)
+    notes = [f"power: {result['power']['source']}"] if has_power else []
+    return Table(f"what it costs, batch {batch}", columns, rows, notes)

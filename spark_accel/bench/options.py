@@ -1,0 +1,68 @@
+"""What the command line of the suite may ask for, checked once for all benches."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spark_accel.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure. `peers` are names of `peers.py`; `model` is an ONNX file, a model of the repository, or empty for
+    ResNet50's layers with random weights; `images` a folder, empty for the package's photographs; `labels` a CSV with
+    the columns `file` (in that folder) and `class_index`, empty for no top-1. `seconds` is the least time of a turn.
+    `rows` are those of Spark's long run, `scale` multiplies the rows that estimators are fitted on.
+    `watts` and `price_per_hour` are 0 where they are not given. `settings` are environment variables of the settings.
+    """
+
+    peers: tuple[str, ...] = ()
+    images: str = ""
+    model: str = ""
+    labels: str = ""
+    rounds: int = 5
+    seconds: float = 2.0
+    batches: tuple[int, ...] = (1, 8, 16, 32, 128)
+    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    watts: float = 0.0
+    price_per_hour: float = 0.0
+    rows: int = 20_000
+    scale: float = 1.0
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def checked(self) -> "Options":
+        """Itself; raises ConfigurationError, naming the option, for what can't be measured."""
+        cores = len(os.sched_getaffinity(0))
+        for name, wrong, expected in (
+            ("--images", bool(self.images) and not Path(self.images).is_dir(), "a folder that exists"),
+            ("--labels", bool(self.labels) and not Path(self.labels).is_file(), "a CSV file that exists"),
+            ("--model", self.model.endswith(".onnx") and not Path(self.model).is_file(), "an ONNX file that exists"),
+            ("--batches", not self.batches or min(self.batches) < 1, "numbers from 1 on, such as 1,8,32"),
+            ("--threads", not 1 <= self.threads <= cores, f"1 to {cores}, the cores that there are"),
+            ("--rounds", self.rounds < 1, "1 or more"),
+            ("--seconds", self.seconds <= 0, "more than 0"),
+            ("--watts", self.watts < 0, "more than 0"),
+            ("--price-per-hour", self.price_per_hour < 0, "more than 0"),
+            ("--rows", self.rows < 0, "0 or more"),
+            ("--scale", self.scale <= 0, "more than 0"),
+        ):
+            if wrong:
+                value = getattr(self, name.removeprefix("--").replace("-", "_"))
+                raise ConfigurationError(f"{name} is {value!r}: expected {expected}")
+        if self.labels and not self.images:
+            raise ConfigurationError("--labels needs --images: the folder that its files lie in")
+        return self
+
+    def to_json(self) -> str:
+        """For another process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Options":
+        """What `to_json` has written."""
+        values: dict[str, Any] = json.loads(text)
+        for name in ("peers", "batches"):
+            values[name] = tuple(values[name])
+        return cls(**values)

@@ -1,0 +1,46 @@
+"""The suite's JSON: everything that was measured, with the machine it was measured on."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from spark_accel.errors import ConfigurationError
+
+_FORMAT = 1
+
+
+def document(about: dict[str, Any], benches: dict[str, Any]) -> dict[str, Any]:
+    """`about` is `machine.facts`; `benches` are results by name, or {"failed": reason}."""
+    return {"format": _FORMAT, "about": about, "benches": benches}
+
+
+def write(document: dict[str, Any], path: Path) -> None:
+    """As text that changes little from one run to the next."""
+    path.write_text(json.dumps(_rounded(document), indent=1) + "\n", encoding="utf-8")
+
+
+def check_writable(path: Path) -> None:
+    """Raises ConfigurationError before anything is measured, if results could not be written there afterwards."""
+    if path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise ConfigurationError(f"{path} can't be written: expected a file in a folder that exists and is yours")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `write` has written; raises ConfigurationError for another file."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} can't be read as results of `spark-accel bench --json`: {error}") from error
+    if not isinstance(found, dict) or found.get("format") != _FORMAT:
+        raise ConfigurationError(f"{path} has no results of `spark-accel bench --json`, format {_FORMAT}")
+    return found
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Six digits say all that a clock knows."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    return [_rounded(one) for one in value] if isinstance(value, list) else value

@@ -1,0 +1,202 @@
+"""Spark from JPEG bytes to classes: `predict` against UDFs that users write themselves, turn by turn in one session.
+
+Then the long run, ours alone: whether speed and memory stay what they are over many thousand images. Each contender has
+Python workers of its own.
+"""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql.functions import broadcast, col
+
+from spark_accel import endpoint, settings
+from spark_accel.bench import peers, progress, spark_udfs
+from spark_accel.bench.contender import Job
+from spark_accel.bench.network_inputs import NetworkInputs, prepare
+from spark_accel.bench.options import Options
+from spark_accel.bench.spark_session import session
+from spark_accel.functions import predict
+from spark_accel.networks import calibration_images
+
+_IMAGES = 384  # of a turn
+_SAMPLE_SECONDS = 0.2
+_POOL = "SPARK_BENCH_CONTENDER"  # Spark keeps Python workers by their environment
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Everything measured, with every turn, as JSON takes it."""
+    with tempfile.TemporaryDirectory(prefix="spark-accel-bench-") as name:
+        folder = Path(name)
+        inputs = prepare(options, folder)
+        contenders, skipped = _contenders(inputs, options, folder)
+        conf = {
+            "spark.driver.memory": "4g",
+            "spark.accel.repository": str(inputs.plan.parents[1]),
+            **_device(options),
+        }
+        with session(folder, options.threads, False, conf) as spark:
+            photographs = _photographs(spark, options)
+            images = max(32, round(_IMAGES * options.scale))
+            rows = _repeated(spark, photographs, images, options.threads)
+            for one in contenders:
+                one.turn(spark, rows, images, counts=False)
+            for number in range(options.rounds):
+                progress.say(f"{images} images, round {number + 1} of {options.rounds}")
+                for one in contenders:
+                    one.turn(spark, rows, images)
+            long = _long_run(spark, contenders[0], photographs, options) if options.rows else None
+    return {
+        "network": inputs.name,
+        "images": options.images or "the package's photographs",
+        "threads": options.threads,
+        "images_a_turn": images,
+        "contenders": [one.facts() for one in contenders],
+        "skipped": skipped,
+        "long": long,
+    }
+
+
+class _Contender:
+    """A column function, and the seconds of its turns."""
+
+    def __init__(self, name: str, title: str, function: Callable[[], Callable[[str], Column]]) -> None:
+        self._name, self._title, self._make = name, title, function
+        self._turns: list[dict[str, float]] = []
+        self._failed = ""
+
+    def turn(self, spark: SparkSession, rows: DataFrame, images: int, counts: bool = True) -> float:
+        """Seconds to classify all rows; 0.0 once it has failed, save that our own failure is one of the bench."""
+        if self._failed:
+            return 0.0
+        spark.sparkContext.environment[_POOL] = self._name
+        start = time.perf_counter()
+        try:
+            rows.select(self._make()("content")).write.format("noop").mode("overwrite").save()
+        except PySparkException as error:
+            if self._name == peers.OURS:
+                raise
+            self._failed = str(error).splitlines()[0]
+            return 0.0
+        seconds = time.perf_counter() - start
+        if counts:
+            self._turns.append({"images": images, "seconds": seconds})
+        return seconds
+
+    def facts(self) -> dict[str, Any]:
+        return {"name": self._name, "title": self._title, "turns": self._turns, "failed": self._failed}
+
+
+def _contenders(inputs: NetworkInputs, options: Options, folder: Path) -> tuple[list[_Contender], list[dict[str, str]]]:
+    model = inputs.plan.parent.name
+    found = [_Contender(peers.OURS, "spark-accel, predict", lambda: lambda column: predict(column, model, 1))]
+    skipped = []
+    for name in ("openvino", "tensorflow"):
+        if name not in options.peers:
+            continue
+        peer = peers.peer(name)
+        missing = peer.missing()
+        if not missing and name == "openvino" and not inputs.onnx:
+            missing = "the model is there in our own form only: give --model FILE.onnx"
+        if missing:
+            skipped.append({"title": peer.title, "reason": missing})
+        elif name == "openvino":
+            path = _openvino_model(inputs, options, folder)
+            found.append(_Contender(name, "pandas UDF, OpenVINO int8", partial(spark_udfs.openvino_udf, path)))
+        else:
+            found.append(_Contender(name, "pandas UDF, TensorFlow float32", spark_udfs.tensorflow_udf))
+            batch = "predict_batch_udf, TensorFlow float32"
+            found.append(_Contender("tensorflow-batch", batch, spark_udfs.tensorflow_batch_udf))
+    return found, skipped
+
+
+def _openvino_model(inputs: NetworkInputs, options: Options, folder: Path) -> str:
+    import openvino as ov  # noqa: PLC0415 - may be absent
+
+    from spark_accel.bench.contender_openvino import quantised  # noqa: PLC0415 - the same
+
+    progress.say("OpenVINO int8: quantising")
+    calibration = str(inputs.calibration)
+    job = Job(inputs.onnx, "", inputs.preprocessing, calibration, calibration, options.threads, 1, str(folder))
+    ov.save_model(quantised(job), folder / "openvino.xml", compress_to_fp16=False)
+    return str(folder / "openvino.xml")
+
+
+def _device(options: Options) -> dict[str, str]:
+    given = settings.from_environment(options.settings).given
+    return {settings.SPARK_PREFIX + "device": given["device"]} if "device" in given else {}
+
+
+def _photographs(spark: SparkSession, options: Options) -> DataFrame:
+    """`n` from 0 on, and `content`: encoded images."""
+    folder = Path(options.images) if options.images else calibration_images.PHOTOGRAPHS
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    return spark.createDataFrame(
+        [(n, path.read_bytes()) for n, path in enumerate(files)], "n int, content binary"
+    ).cache()
+
+
+def _repeated(spark: SparkSession, photographs: DataFrame, images: int, partitions: int) -> DataFrame:
+    count = photographs.count()
+    ids = spark.range(0, images, 1, partitions)
+    return ids.join(broadcast(photographs), col("id") % count == col("n")).select("content")
+
+
+def _long_run(spark: SparkSession, ours: _Contender, photographs: DataFrame, options: Options) -> dict[str, Any]:
+    """The first tenth of the rows, then all: images/s and memory at the end of each."""
+    found = {}
+    for name, images in (("first", max(1, options.rows // 10)), ("all", options.rows)):
+        progress.say(f"{images:,} images")
+        rows = _repeated(spark, photographs, images, options.threads)
+        with _Memory(Path(spark.conf.get("spark.accel.daemon.socket") or "")) as memory:
+            seconds = ours.turn(spark, rows, images, counts=False)
+        found[name] = {"images": images, "seconds": seconds, "memory_bytes": memory.at_the_end()}
+    return found
+
+
+class _Memory:
+    """Bytes of the daemon with its workers and of Spark's Python workers, sampled while a job runs."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._samples: list[int] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample)
+
+    def __enter__(self) -> "_Memory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def at_the_end(self) -> int:
+        """The median over the last quarter of the job."""
+        return int(median(self._samples[-max(1, len(self._samples) // 4) :])) if self._samples else 0
+
+    def _sample(self) -> None:
+        while not self._stop.wait(_SAMPLE_SECONDS):
+            workers = [one for one in psutil.Process().children(recursive=True) if _is_worker(one)]
+            try:
+                daemon = psutil.Process(endpoint.daemon_pid(self._socket))
+                asked = [*workers, daemon, *daemon.children(recursive=True)]
+                self._samples.append(sum(one.memory_info().rss for one in asked))
+            except psutil.Error:
+                continue  # one has ended while it was asked
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    """Whether it is a Python worker of ours."""
+    try:
+        return process.environ().get(_POOL) == peers.OURS and process.name() != "java"
+    except psutil.Error:  # ended
+        return False

@@ -1,0 +1,45 @@
+"""A Spark session for a bench, with a daemon of its own; neither outlives the `with`, however that ends."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from spark_accel import endpoint, jar, launch
+from spark_accel.settings import from_spark
+
+
+@contextlib.contextmanager
+def session(folder: Path, threads: int, accelerated: bool, conf: Mapping[str, str]) -> Iterator[SparkSession]:
+    """local[threads], with the bridge's jar where `accelerated`; the daemon's socket is in `folder`."""
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    given: dict[str, Any] = {
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+        "spark.accel.daemon.socket": str(folder / "node" / "daemon.sock"),
+        "spark.accel.daemon.idleTimeout": "30s",
+        "spark.accel.fallback": "error",
+        **({"spark.jars": str(jar.path())} if accelerated else {}),
+        **conf,
+    }
+    spark = SparkSession.builder.master(f"local[{threads}]").config(map=given).getOrCreate()
+    try:
+        yield spark
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough: what follows must come to its end
+        spark.stop()
+        _end_daemon({key: value for key, value in given.items() if key.startswith("spark.accel.")})
+
+
+def _end_daemon(conf: Mapping[str, str]) -> None:
+    chosen = from_spark(conf)
+    pid = endpoint.daemon_pid(chosen.daemon_socket)
+    if pid and endpoint.answers(chosen.daemon_socket):
+        os.kill(pid, signal.SIGTERM)
+        launch.outlast(chosen)

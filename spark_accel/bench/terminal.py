@@ -1,0 +1,53 @@
+"""Results on a terminal."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from spark_accel.bench.network_tables import layer_table
+from spark_accel.bench.shown import Table
+from spark_accel.bench.tables import shown
+
+_PIPED_WIDTH = 180
+
+
+def show(document: dict[str, Any], layers: bool) -> None:
+    """Prints all tables, that of the layers where they are asked for, and what they were measured on."""
+    console = Console()
+    console = console if console.is_terminal else Console(width=_PIPED_WIDTH)
+    for name, result in document["benches"].items():
+        of_bench = shown(name, result)
+        if of_bench.failed:
+            console.print(f"{name}: failed: {of_bench.failed}", markup=False, highlight=False)
+        for table in of_bench.tables:
+            _print(console, table)
+        if layers and result.get("profile"):
+            _print(console, layer_table(result["profile"]))
+    for line in about(document["about"]):
+        console.print(line, markup=False, highlight=False)
+
+
+def about(facts: dict[str, Any]) -> list[str]:
+    """The machine, the versions and the commit, a line each."""
+    flags = ", ".join(facts["flags"]) or "none of those that matter"
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return [
+        f"machine: {facts['processor']} ({flags}), {facts['threads']} of {facts['cores']} cores, "
+        f"{facts['memory_gib']} GiB, {facts['system']}",
+        f"versions: {versions}",
+        f"commit: {facts['commit'] or 'not a checkout'}, {facts['date']}",
+    ]
+
+
+def _print(console: Console, table: Table) -> None:
+    rich = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
+    for index, column in enumerate(table.columns):
+        rich.add_column(column, justify="right" if index else "left")
+    for row in table.rows:
+        rich.add_row(*row)
+    console.print(rich)
+    for note in table.notes:
+        console.print(f"  {note}", markup=False, highlight=False)
+    console.print()

@@ -1,0 +1,154 @@
+"""`spark-accel bench …`: measures ours and what a user would take instead, in turn; makes pages of results."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spark_accel.bench.suite import BENCHES
+from spark_accel.cli.daemon import Device, Repository
+
+if TYPE_CHECKING:
+    from spark_accel.bench.options import Options
+
+_INTERRUPTED = 130
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group of commands."""
+    group = typer.Typer(no_args_is_help=True, help="Measure, side by side with what one would use instead.")
+    app.add_typer(group, name="bench")
+    for name, (what, _, _) in BENCHES.items():
+        group.command(name, help=f"Measure {what}.")(_command((name,)))
+    group.command("all", help="Measure everything, one after the other.")(_command(tuple(BENCHES)))
+    group.command("report")(_report)
+
+
+def _command(names: tuple[str, ...]) -> Callable[..., None]:
+    def bench(
+        peers: Annotated[
+            str | None, typer.Option(help="Such as openvino,tensorflow, or none; default: all that are installed.")
+        ] = None,
+        images: Annotated[str, typer.Option(help="Folder of photographs; default: the package's own.")] = "",
+        model: Annotated[
+            str, typer.Option(help="An ONNX file, or a model of the repository; default: ResNet50, random weights.")
+        ] = "",
+        labels: Annotated[
+            str, typer.Option(help="CSV with the columns file (in --images) and class_index, for top-1.")
+        ] = "",
+        rounds: Annotated[int, typer.Option(help="How often the contenders take turns.")] = 5,
+        seconds: Annotated[float, typer.Option(help="The least time of a turn of resnet50.")] = 2.0,
+        batches: Annotated[str, typer.Option(help="Batches of resnet50.")] = "1,8,16,32,128",
+        threads: Annotated[int, typer.Option(help="Threads and cores of each; 0: all.")] = 0,
+        rows: Annotated[int, typer.Option(help="Images of spark's long run; 0 leaves it out.")] = 20_000,
+        scale: Annotated[float, typer.Option(help="Multiplies the rows of estimators and of spark's turns.")] = 1.0,
+        watts: Annotated[float, typer.Option(help="Nominal power, where no sensor can be read.")] = 0.0,
+        price_per_hour: Annotated[float, typer.Option(help="Dollars an hour, for images per dollar.")] = 0.0,
+        profile: Annotated[
+            bool, typer.Option("--profile", help="Print the time of each layer of the network.")
+        ] = False,
+        json_file: Annotated[
+            Path | None, typer.Option("--json", help="Write everything measured to this file.")
+        ] = None,
+        html_file: Annotated[Path | None, typer.Option("--html", help="Write a page with tables and plots.")] = None,
+        repository: Repository = None,
+        device: Device = None,
+    ) -> None:
+        from spark_accel import settings  # noqa: PLC0415 - each command loads only what it needs
+        from spark_accel.bench import options  # noqa: PLC0415
+        from spark_accel.bench import peers as peer_table  # noqa: PLC0415
+
+        chosen = settings.override(settings.from_environment(), repository=repository, device=device)
+        given = {"threads": threads} if threads else {}
+        asked = options.Options(
+            peers=peer_table.chosen(peers), images=images, model=model, labels=labels, rounds=rounds, seconds=seconds,
+            batches=_numbers(batches), watts=watts, price_per_hour=price_per_hour, rows=rows, scale=scale,
+            settings=chosen.environment(), **given,
+        ).checked()  # fmt: skip
+        _run(names, asked, profile, json_file, html_file)
+
+    return bench
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    from spark_accel.errors import ConfigurationError  # noqa: PLC0415
+
+    try:
+        return tuple(sorted({int(one) for one in text.split(",")}))
+    except ValueError:
+        raise ConfigurationError(f"--batches is '{text}': expected numbers from 1 on, such as 1,8,32") from None
+
+
+def _run(
+    names: tuple[str, ...], asked: "Options", profile: bool, json_file: Path | None, html_file: Path | None
+) -> None:
+    from spark_accel.bench import machine, results, suite, terminal  # noqa: PLC0415
+    from spark_accel.errors import AccelError  # noqa: PLC0415
+
+    for file in filter(None, (json_file, html_file)):
+        results.check_writable(file)
+    if html_file is not None:
+        _page_module()
+    signal.signal(signal.SIGTERM, _interrupt)
+    benches = {}
+    try:
+        for name in names:
+            benches[name] = suite.run(name, asked)
+    except KeyboardInterrupt:
+        print("spark-accel: interrupted", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED) from None
+    document = results.document(machine.facts(asked.threads), benches)
+    if json_file is not None:
+        results.write(document, json_file)
+    terminal.show(document, profile)
+    if html_file is not None:
+        _page_module().write(html_file, [(str(json_file or html_file), document)])
+    failed = [name for name, result in benches.items() if "failed" in result]
+    if failed:
+        raise AccelError(f"failed: {', '.join(failed)}; the reasons are above")
+
+
+def _report(
+    files: Annotated[list[Path], typer.Argument(help="Results of --json.", metavar="FILE...")],
+    markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Write a page in Markdown.")] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", help="Write a page with tables and plots.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether --markdown is what the results say.")
+    ] = False,
+) -> None:
+    """Make pages of results that were measured before; prints them without an option."""
+    from spark_accel.bench import markdown, results, terminal  # noqa: PLC0415
+    from spark_accel.errors import ConfigurationError  # noqa: PLC0415
+
+    documents = [(file.name, results.read(file)) for file in files]
+    if markdown_file is not None:
+        text = markdown.page(documents)
+        if not check:
+            markdown_file.write_text(text, encoding="utf-8")
+        elif not markdown.check(markdown_file, text):
+            raise ConfigurationError(f"{markdown_file} is not what the results say: run `make docs`")
+    if html_file is not None:
+        _page_module().write(html_file, documents)
+    if markdown_file is None and html_file is None:
+        for _, document in documents:
+            terminal.show(document, layers=True)
+
+
+def _page_module() -> ModuleType:
+    from importlib import import_module  # noqa: PLC0415
+    from importlib.util import find_spec  # noqa: PLC0415
+
+    from spark_accel.errors import ConfigurationError  # noqa: PLC0415
+
+    missing = [module for module in ("jinja2", "matplotlib") if find_spec(module) is None]
+    if missing:
+        raise ConfigurationError(f"--html needs {', '.join(missing)}: pip install 'spark-accel[bench]'")
+    return import_module("spark_accel.bench.page")
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
