@@ -26,6 +26,7 @@ from spark_accel.settings import Settings
 from spark_accel.shared_region import RegionFile
 
 _IN_FLIGHT = 8  # requests of this process that wait for answers at once; more wait here
+_SPARE = 3  # regions that wait for the next user
 _ATTEMPTS = 12
 
 T = TypeVar("T")
@@ -104,6 +105,7 @@ class Client:
         self._closed = False
         self._connection: Connection | None = None
         self._regions: dict[str, Region] = {}
+        self._spare: list[Region] = []
         self._unregister: set[str] = set()  # what a request still used when it was closed
         self._numbers = itertools.count(1)
         self._threads = ThreadPoolExecutor(_IN_FLIGHT, "spark-accel-client")
@@ -117,6 +119,8 @@ class Client:
     def region(self, size: int) -> Region:
         """A new region of `size` bytes. Raises RegionMemoryError if they can't be had."""
         with self._lock:
+            while self._spare:
+                self._spare.pop().close()
             held = sum(region.size for region in self._regions.values())
             if held + size > self._settings.memory_limit:
                 raise RegionMemoryError(
@@ -134,6 +138,23 @@ class Client:
                 raise
             self._regions[region.name] = region
             return region
+
+    def borrow(self, size: int) -> Region:
+        """A region as `region` makes it, or one that was given back: making one takes as long as a few photographs."""
+        with self._lock:
+            for region in self._spare:
+                if region.size == size:
+                    self._spare.remove(region)
+                    return region
+            return self.region(size)
+
+    def give_back(self, region: Region) -> None:
+        """Keeps a region that no request uses for whoever borrows next; it is closed when another one is made."""
+        with self._lock:
+            if not self._closed and len(self._spare) < _SPARE:
+                self._spare.append(region)
+                return
+        region.close()
 
     def classify(
         self, network: NetworkFacts, region: Region, count: int, top: int, offset: int = 0
@@ -169,6 +190,7 @@ class Client:
             region.close()
         with self._lock:
             self._closed = True
+            self._spare.clear()
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None

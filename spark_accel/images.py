@@ -21,7 +21,11 @@ from spark_accel.errors import DecodeError
 UInt8 = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 89_478_485
-"""The most pixels that are decoded: Pillow's own limit, 256 MiB of RGB. A JPEG counts as it is at its reduced scale."""
+"""The most pixels that are decoded: Pillow's own limit, 256 MiB of RGB.
+
+A JPEG counts as it is at its reduced scale, save one in several scans (a progressive one): libjpeg keeps its
+coefficients, 6 bytes for each pixel of its full size.
+"""
 
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # not those that call other programs (EPS)
 _CHANNELS_OF_MODE = {0: 1, 16: 3, 24: 4}  # OpenCV's CV_8UC1, CV_8UC3, CV_8UC4, the only ones that Spark writes
@@ -38,6 +42,8 @@ def decode(data: bytes | memoryview, height: int, width: int, resize: int, out: 
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.format in ("JPEG", "MPO"):
+                if _too_large(image.width, image.height) and _in_several_scans(image, data):
+                    _check_size(image.width, image.height)
                 # libjpeg decodes at 1/2, 1/4 or 1/8, here never below twice what is wanted: down to just what is wanted
                 # cost 1 to 3 of 216 photographs their right class, down to twice cost none.
                 image.draft(None, (2 * resize, 2 * resize))
@@ -95,8 +101,26 @@ def fit_struct(image: Mapping[str, Any], height: int, width: int, resize: int, o
     return _fit(picture, height, width, resize, out)
 
 
+def _in_several_scans(image: Image.Image, data: bytes | memoryview) -> bool:
+    """Whether a JPEG is progressive, or its first scan lacks some of its components (or can't be found)."""
+    if "progressive" in image.info:
+        return True
+    position = 2
+    while position + 4 < len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xDA:  # the start of a scan
+            return data[position + 4] != len(image.getbands())
+        # 0xFF is a byte of padding
+        position += 1 if marker == 0xFF else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return True
+
+
+def _too_large(width: int, height: int) -> bool:
+    return width * height > MAX_PIXELS
+
+
 def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
+    if _too_large(width, height):
         raise DecodeError(f"{width} x {height} pixels are more than the {MAX_PIXELS} that are decoded")
 
 

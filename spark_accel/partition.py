@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -43,12 +44,11 @@ def classify(
     node = client.shared(resolved)
     network = imagenet.network(node, resolved, model)
     ids, labels = pa.array(network.ids, pa.string()), pa.array(network.labels, pa.string())
-    with ThreadPoolExecutor(_decoding_threads(), "spark-accel-decode") as threads:
-        partition = _Partition(network, threads, strict=strict)
-        batches = _regroup(itertools.chain([first], arrays), network.max_batch)
-        answers = pipeline.classify(node, network, min(top, network.classes), batches, partition.write)
-        for classified, classes in answers:
-            yield _results(classified, classes, ids, labels)
+    partition = _Partition(network, _decoders(os.getpid(), _decoding_threads()), strict=strict)
+    batches = _regroup(itertools.chain([first], arrays), network.max_batch)
+    answers = pipeline.classify(node, network, min(top, network.classes), batches, partition.write)
+    for classified, classes in answers:
+        yield _results(classified, classes, ids, labels)
     partition.report()
 
 
@@ -139,6 +139,12 @@ def _results(
     structs = pa.StructArray.from_arrays([index, ids.take(index), labels.take(index), score], fields=_FIELDS)
     offsets = np.concatenate([[0], np.cumsum(classified)]) * classes.index.shape[1]
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs, mask=pa.array(~classified))
+
+
+@cache
+def _decoders(process: int, count: int) -> ThreadPoolExecutor:
+    """The threads that decode, for all tasks of a process; a fork has none of its parent's."""
+    return ThreadPoolExecutor(count, f"spark-accel-decode-{process}")
 
 
 def _decoding_threads() -> int:

@@ -49,7 +49,7 @@ def classify(
             if not free and len(regions) == REGIONS:
                 yield finish()
             if not free:
-                regions.append(client.region(int(np.prod(shape))))
+                regions.append(client.borrow(int(np.prod(shape))))
                 free.append(regions[-1])
             region = free.pop()
             written, count = write(batch, region.array.reshape(shape))
@@ -61,7 +61,10 @@ def classify(
             yield finish()
     finally:
         for region in regions:
-            region.close()
+            if region in free:
+                client.give_back(region)
+            else:  # a request that nobody waits for any more may still read it
+                region.close()
 
 
 def _is_ready(answer: Future[TopClasses] | None) -> bool:

@@ -148,6 +148,41 @@ def test_a_closed_client_leaves_no_file(settings: Settings) -> None:
     assert files(prefix) == []
 
 
+def test_a_region_that_was_given_back_is_lent_again(client: Client, plan: Plan) -> None:
+    images = random_images(np.random.default_rng(4), plan, 2)
+    first = client.borrow(images.nbytes)
+    client.give_back(first)
+
+    region = client.borrow(images.nbytes)
+    region.array[:] = images.reshape(-1)
+
+    assert region is first
+    assert np.array_equal(client.logits(client.network("tiny"), region, 2).result(), reference.run(plan, images))
+    assert client.borrow(images.nbytes) is not region
+
+
+def test_regions_that_were_given_back_take_no_memory_from_others(settings: Settings) -> None:
+    client = Client(override(settings, memory_limit="1m"))
+    lent = client.borrow(2**20)
+    client.give_back(lent)
+
+    region = client.borrow(2**19)
+
+    assert files(lent.name) == []
+    client.give_back(region)
+    client.close()
+    assert files(region.name) == []
+
+
+def test_of_regions_that_are_given_back_a_few_are_kept(client: Client) -> None:
+    regions = [client.borrow(4096) for _ in range(5)]
+
+    for region in regions:
+        client.give_back(region)
+
+    assert [bool(files(region.name)) for region in regions] == [True] * 3 + [False] * 2
+
+
 def test_more_memory_than_one_process_may_hold_is_refused(settings: Settings) -> None:
     client = Client(override(settings, memory_limit="1m"))
     client.region(1_000_000)

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,47 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
 
     with pytest.raises(DecodeError, match="50000 x 3000 pixels are more than"):
         decode(bomb)
+
+
+def resized_header(jpeg: bytes, start_of_frame: int, width: int, height: int) -> bytes:
+    at = jpeg.index(bytes([0xFF, start_of_frame])) + 5
+    return jpeg[:at] + struct.pack(">HH", height, width) + jpeg[at + 4 :]
+
+
+def in_single_components(jpeg: bytes) -> bytes:
+    """The JPEG with a first scan that holds its first component only."""
+    at = jpeg.index(b"\xff\xda")
+    return jpeg[:at] + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + jpeg[at + 14 :]
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("kind", ["progressive", "a scan a component"])
+def test_a_jpeg_whose_coefficients_would_fill_the_memory_is_refused_before_it_is_decoded(kind: str) -> None:
+    whole = encode(Image.new("RGB", (64, 64), "red"), "JPEG", progressive=kind == "progressive")
+    if kind == "progressive":
+        bomb = resized_header(whole, 0xC2, 12000, 9000)
+    else:
+        bomb = in_single_components(resized_header(whole, 0xC0, 12000, 9000))
+
+    with pytest.raises(DecodeError, match="12000 x 9000 pixels are more than"):
+        decode(bomb)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_larger_jpeg_is_decoded_where_its_reduced_scale_is_within_the_limit(mode: str) -> None:
+    data = resized_header(encode(Image.new(mode, (64, 64), "white"), "JPEG"), 0xC0, 12000, 9000)
+
+    assert decode(data).shape == (SIDE, SIDE, 3)
+
+
+def test_many_threads_decode_what_one_decodes() -> None:
+    files = [path.read_bytes() for path in sorted(PHOTOGRAPHS.glob("*.jpg"))] * 4
+
+    with ThreadPoolExecutor(7) as threads:
+        decoded = list(threads.map(decode, files))
+
+    assert all(np.array_equal(one, decode(file)) for one, file in zip(decoded, files, strict=True))
 
 
 def test_a_format_that_runs_another_program_is_not_tried() -> None:

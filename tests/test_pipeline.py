@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,15 @@ UInt8 = npt.NDArray[np.uint8]
 NETWORK = NetworkFacts("small", 1, 2, 2, 4, 3, 2, ("a", "b", "c"), ("A", "B", "C"))
 
 
+@dataclass(eq=False)
+class HeldRegion:
+    array: UInt8
+    all_open: "list[HeldRegion]"
+
+    def close(self) -> None:
+        self.all_open.remove(self)
+
+
 class HeldDevice:
     """A client whose requests are answered, oldest first, when `answer` is called: a daemon can't be held like that.
 
@@ -23,16 +32,19 @@ class HeldDevice:
 
     def __init__(self) -> None:
         self.waiting: list[tuple[Future[TopClasses], UInt8]] = []
-        self.open_regions: list[SimpleNamespace] = []
+        self.open_regions: list[HeldRegion] = []
+        self.spare_regions: list[HeldRegion] = []
         self.most_waiting = 0
 
-    def region(self, size: int) -> SimpleNamespace:
-        region = SimpleNamespace(array=np.zeros(size, np.uint8))
-        region.close = lambda: self.open_regions.remove(region)
-        self.open_regions.append(region)
-        return region
+    def borrow(self, size: int) -> "HeldRegion":
+        self.open_regions.append(HeldRegion(np.zeros(size, np.uint8), self.open_regions))
+        return self.open_regions[-1]
 
-    def classify(self, network: NetworkFacts, region: SimpleNamespace, count: int, top: int) -> Future[TopClasses]:
+    def give_back(self, region: "HeldRegion") -> None:
+        region.close()
+        self.spare_regions.append(region)
+
+    def classify(self, network: NetworkFacts, region: "HeldRegion", count: int, top: int) -> Future[TopClasses]:
         assert network is NETWORK
         assert (count, top) == (1, 1)
         self.waiting.append((Future(), region.array))
@@ -135,3 +147,21 @@ def test_all_regions_are_given_back_when_nobody_wants_more() -> None:
     results.close()
 
     assert device.open_regions == []
+
+
+def test_only_regions_that_no_request_may_read_any_more_are_lent_again() -> None:
+    device = HeldDevice()
+
+    def batches() -> Iterator[int]:
+        yield 0
+        device.answer()
+        yield 1
+
+    results = pipeline.classify(device, NETWORK, 1, batches(), write)
+    next(results)
+    unanswered = [array for _, array in device.waiting]
+    results.close()
+
+    assert unanswered
+    assert device.spare_regions
+    assert not any(region.array is array for region in device.spare_regions for array in unanswered)
