@@ -11,29 +11,17 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from spark_accel.bench import identity_clients, identity_servers
+from spark_accel.bench import added_latency, identity_clients, identity_servers
+from spark_accel.bench.added_latency import Added
 from spark_accel.bench.identity_clients import VALUES, Turn
+from spark_accel.bench.network_inputs import prepare
+from spark_accel.bench.options import Options
+from spark_accel.bench.summary import spread
 
 CLIENTS = (1, 8, 64)
 _Turns = Mapping[int, Sequence[Turn]]  # by clients
-
-
-class Options(Protocol):
-    """What is taken of the suite's options."""
-
-    @property
-    def peers(self) -> Sequence[str]:
-        """Names, `triton` for one."""
-
-    @property
-    def rounds(self) -> int:
-        """Turns of each server."""
-
-    @property
-    def seconds(self) -> float:
-        """Of a turn."""
 
 
 class _Server(NamedTuple):
@@ -59,6 +47,9 @@ def measure(options: Options, counts: Sequence[int] = CLIENTS) -> dict[str, Any]
             for _ in range(options.rounds):
                 for server in servers:
                     turns[server.name][count].append(identity_clients.ask(urls[server], count, options.seconds))
+    with tempfile.TemporaryDirectory(prefix="accel-bench-") as folder:
+        inputs = prepare(options, Path(folder))
+        added = added_latency.measure(inputs, options.settings, Path(folder), options.seconds)
     skipped = [{"title": server.title, "reason": reason} for server, reason in reasons.items() if reason]
     contenders = [
         {
@@ -71,7 +62,9 @@ def measure(options: Options, counts: Sequence[int] = CLIENTS) -> dict[str, Any]
     return {
         "contenders": contenders,
         "skipped": skipped,
-        "tables": [_table(servers, turns, skipped)],
+        "network": inputs.name,
+        "added": [asdict(one) for one in added],
+        "tables": [_table(servers, turns, skipped), _added_table(inputs.name, added)],
         "headlines": _headlines(turns),
     }
 
@@ -83,8 +76,8 @@ def _table(
     for count in turns[_OURS.name]:
         for server in servers:
             found = turns[server.name][count]
-            rates = _spread([turn.requests_per_second for turn in found], 0)
-            round_trips = (_spread([turn.p50 for turn in found], 2), _spread([turn.p99 for turn in found], 2))
+            rates = spread(turn.requests_per_second for turn in found).text(0)
+            round_trips = [spread(getattr(turn, name) for turn in found).text(2) for name in ("p50", "p99")]
             rows.append([f"{count} client{'s' * (count > 1)}: {server.title}", rates, *round_trips])
     return {
         "title": f"A model that answers its input, {VALUES:,} float32 values inline, tritonclient over gRPC",
@@ -111,7 +104,13 @@ def _headlines(turns: Mapping[str, _Turns]) -> list[dict[str, Any]]:
     ]
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
-    """`21.2 (20.5 to 22.2)`."""
-    middle, least, most = (f"{value:,.{digits}f}" for value in (median(values), min(values), max(values)))
-    return f"{middle} ({least} to {most})"
+def _added_table(network: str, added: Sequence[Added]) -> dict[str, Any]:
+    return {
+        "title": f"What the daemon adds to a network ({network}): one client, images in a region; medians, ms",
+        "columns": ["", "round trip", "the worker's own time", "added", "requests"],
+        "rows": [
+            [f"batch {one.batch}", f"{one.round_trip:.2f}", f"{one.worker:.2f}", f"{one.added:.2f}", str(one.requests)]
+            for one in added
+        ],
+        "notes": [],
+    }

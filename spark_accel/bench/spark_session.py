@@ -10,7 +10,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from spark_accel import endpoint, jar, launch
+from spark_accel import jar
+from spark_accel.bench.daemon_end import end_daemon
 from spark_accel.settings import from_spark
 
 
@@ -35,13 +36,5 @@ def session(folder: Path, threads: int, accelerated: bool, conf: Mapping[str, st
     finally:
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough: what follows must come to its end
         spark.stop()
-        _end_daemon({key: value for key, value in given.items() if key.startswith("spark.accel.")})
+        end_daemon(from_spark({key: value for key, value in given.items() if key.startswith("spark.accel.")}))
         signal.signal(signal.SIGINT, interrupt)
-
-
-def _end_daemon(conf: Mapping[str, str]) -> None:
-    chosen = from_spark(conf)
-    pid = endpoint.daemon_pid(chosen.daemon_socket)
-    if pid and endpoint.answers(chosen.daemon_socket):
-        os.kill(pid, signal.SIGTERM)
-        launch.outlast(chosen)
