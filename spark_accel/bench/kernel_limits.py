@@ -11,7 +11,7 @@ import pyopencl as cl
 from spark_accel.daemon.kernels import Tier
 
 _ACCUMULATORS = 12  # chains of multiplications and additions: more than a processor has on the way at once
-_ROUNDS = 200_000
+_ROUNDS = 2_000_000
 _BYTES = 256 * 2**20  # read from memory: more than caches hold
 _SOURCE = """
 #define CHAINS 12
