@@ -3,8 +3,8 @@
 //   element  what inputs are multiplied as; GROUP of them fill a word of 32 bits
 //   DOT      (sums, inputs, weights) -> sums + the products of each word's elements, exactly
 //   COPIED   how many inputs COPY (to, from) copies as elements
-// The manifest defines GROUP, LANES (words in a vector), VECTORS (2, in a panel of output channels) and PIXELS (whose
-// sums fill the registers).
+// The manifest defines GROUP, LANES (words in a vector), VECTORS (2, in a panel of output channels), PIXELS (whose sums
+// fill the registers) and GROUPS (of images that are under way at once).
 //
 // Functions use operators, __builtin_convertvector and instructions rather than OpenCL's built-in functions on vectors,
 // which are not compiled for TARGET.

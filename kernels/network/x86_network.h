@@ -1,9 +1,10 @@
 // The whole network in one launch. PoCL wakes its threads late: of a launch a layer one thread would do the most.
 //
-// The batch is taken in groups of images whose activations fit in the caches. A phase is one layer of one group; two
+// The batch is taken in groups of images whose activations fit in the caches. A phase is one layer of one group; GROUPS
 // groups take turns phase by phase. Threads take a phase's tiles one by one; one that finds none left goes on to the next
-// phase, for which the other group's last one must be done, and that it mostly is. Nothing depends on how many threads
-// there are or when they come: whoever waits, waits for tiles that others are at.
+// phase, for which only that group's last phase must be done: a thread that lost its processor in the middle of a tile is
+// not waited for at once. Nothing depends on how many threads there are or when they come: whoever waits, waits for tiles
+// that others are at.
 
 // How far a phase is, each number on a cache line of its own.
 typedef struct {
@@ -28,13 +29,13 @@ typedef struct {
     int classes;
 } network_t;
 
-// The group that a phase is about; it has no images where a pair lacks its second one.
+// The group that a phase is about; it has no images where there are fewer groups.
 HELPER group_t group_of(const network_t *network, int phase)
 {
-    const int first = (phase / (2 * network->layer_count) * 2 + phase % 2) * network->capacity;
+    const int first = (phase / (GROUPS * network->layer_count) * GROUPS + phase % GROUPS) * network->capacity;
     group_t group;
     group.images = network->images + (long)first * network->image_bytes;
-    group.arena = network->arenas + phase % 2 * network->arena_bytes;
+    group.arena = network->arenas + phase % GROUPS * network->arena_bytes;
     group.logits = network->logits + (long)first * network->classes;
     group.count = max(0, min(network->capacity, network->count - first));
     group.capacity = network->capacity;
@@ -43,7 +44,7 @@ HELPER group_t group_of(const network_t *network, int phase)
 
 HELPER layer_t layer_of(const network_t *network, int phase)
 {
-    return network->layers[phase / 2 % network->layer_count];
+    return network->layers[phase / GROUPS % network->layer_count];
 }
 
 HELPER int tiles_in(const network_t *network, int phase)
@@ -74,7 +75,7 @@ INNER long clock_now(void)
 INNER void run(const network_t *network, __global progress_t *progress, __global element *room, __global long *ticks)
 {
     const int phases =
-        divided_up(divided_up(network->count, network->capacity), 2) * 2 * network->layer_count;
+        divided_up(divided_up(network->count, network->capacity), GROUPS) * GROUPS * network->layer_count;
     for (int phase = 0; phase < phases; phase++) {
         const group_t group = group_of(network, phase);
         const layer_t layer = layer_of(network, phase);
@@ -86,12 +87,12 @@ INNER void run(const network_t *network, __global progress_t *progress, __global
             const int tile = __atomic_fetch_add(&at->taken, 1, __ATOMIC_RELAXED);
             if (tile >= tiles)
                 break;
-            if (first && phase >= 2)
-                wait_for(&at[-2].done, tiles_in(network, phase - 2));
+            if (first && phase >= GROUPS)
+                wait_for(&at[-GROUPS].done, tiles_in(network, phase - GROUPS));
             const long start = ticks ? clock_now() : 0;
             make_tile(&layer, &group, network->constants, tile, room);
             if (ticks)
-                __atomic_fetch_add(ticks + phase / 2 % network->layer_count, clock_now() - start, __ATOMIC_RELAXED);
+                __atomic_fetch_add(ticks + phase / GROUPS % network->layer_count, clock_now() - start, __ATOMIC_RELAXED);
             __atomic_fetch_add(&at->done, 1, __ATOMIC_RELEASE);
         }
     }

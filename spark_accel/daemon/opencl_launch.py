@@ -13,7 +13,7 @@ from spark_accel.daemon.network_program import program
 from spark_accel.daemon.opencl_network_memory import NetworkMemory, largest_buffer
 from spark_accel.networks.plan import Float32, Plan, UInt8
 
-_ARENA_BYTES = 8 * 2**20  # of the activations of a group of images: they stay in the last cache
+_ARENA_BYTES = 4 * 2**20  # of the activations of a group of images: those of all groups stay in the last cache
 _PROGRESS_BYTES = 128  # of progress_t
 _COUNT, _CAPACITY, _PROGRESS, _NEXT_PROGRESS, _PHASES, _TICKS = 0, 8, 13, 14, 15, 16  # arguments that change
 
@@ -25,17 +25,19 @@ class NetworkLaunch:
         self._plan = plan
         self._queue = queue = memory.queue
         self._threads = queue.device.max_compute_units
+        self._groups = tier.defines["GROUPS"]
         self._tables = tables = program(plan, tier)
-        fitting = min(_ARENA_BYTES, largest_buffer(queue.device) // 2) // tables.arena_bytes
-        self._capacity = max(1, min(fitting, -(-max_batch // 2)))
+        fitting = min(_ARENA_BYTES, largest_buffer(queue.device) // self._groups) // tables.arena_bytes
+        self._capacity = max(1, min(fitting, -(-max_batch // self._groups)))
         arena = self._capacity * tables.arena_bytes
         rooms = self._threads * tables.room_bytes
-        largest = max(2 * arena, rooms, tables.constants.nbytes)
-        memory.require(2 * arena + rooms + tables.constants.nbytes, largest, 2 * self._capacity)
+        arenas = self._groups * arena
+        largest = max(arenas, rooms, tables.constants.nbytes)
+        memory.require(arenas + rooms + tables.constants.nbytes, largest, self._groups * self._capacity)
         with memory.shortage_named():
             staging, self.images = memory.staging((max_batch, plan.height, plan.width, 3))
             self._logits = memory.buffer(4 * plan.classes * max_batch)
-            self._arenas = memory.buffer(2 * arena)
+            self._arenas = memory.buffer(arenas)
             self._ticks = memory.buffer(8 * (len(plan.layers) + 1))
             # A launch finds one of these all 0 and leaves the other so.
             size = self._phases(max_batch) * _PROGRESS_BYTES
@@ -84,14 +86,17 @@ class NetworkLaunch:
         return [float(one) for one in ticks[:-1] * (seconds / ticks[-1])]
 
     def activation(self, name: str, n: int) -> UInt8:
-        """See Execution. Of more images than two groups take, the first are gone."""
+        """See Execution. Of more images than all groups take, the first are gone."""
         shape = self._plan.shapes()[name]
         capacity = self._capacity_for(n)
         arenas = np.empty(self._arenas.size, np.uint8)
         cl.enqueue_copy(self._queue, arenas, self._arenas)
         values: list[UInt8] = []
         for first in range(0, n, capacity):
-            start = len(values) % 2 * self._capacity * self._tables.arena_bytes + self._tables.offsets[name] * capacity
+            start = (
+                len(values) % self._groups * self._capacity * self._tables.arena_bytes
+                + self._tables.offsets[name] * capacity
+            )
             group = (min(capacity, n - first), *shape)
             values.append(arenas[start : start + int(np.prod(group))].reshape(group))
         return np.concatenate(values)
@@ -108,10 +113,10 @@ class NetworkLaunch:
         cl.enqueue_nd_range_kernel(self._queue, self._kernel, (self._threads,), (1,))
 
     def _capacity_for(self, n: int) -> int:
-        """Images a group, so that all pairs of groups are alike."""
-        pairs = -(-n // (2 * self._capacity))
-        return -(-n // (2 * pairs))
+        """Images a group, so that all groups are alike."""
+        rounds = -(-n // (self._groups * self._capacity))
+        return -(-n // (self._groups * rounds))
 
     def _phases(self, n: int) -> int:
-        groups = -(-n // self._capacity_for(n))
-        return -(-groups // 2) * 2 * len(self._plan.layers)
+        rounds = -(-n // (self._groups * self._capacity_for(n)))
+        return rounds * self._groups * len(self._plan.layers)
