@@ -1,4 +1,4 @@
-"""A gRPC server in a thread whose methods end in every way, a channel to it, and a client that speaks HTTP/2 by hand."""
+"""A gRPC server in a thread whose methods end in every way, a channel to it, and a client that speaks HTTP/2 itself."""
 # ruff: noqa: ARG002 - behaviours have the arguments of behaviours
 
 import asyncio

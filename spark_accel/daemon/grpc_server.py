@@ -25,7 +25,7 @@ from spark_accel.daemon.grpc_calls import (
     UnaryCall,
 )
 from spark_accel.daemon.grpc_messages import Header
-from spark_accel.daemon.http2 import Connection
+from spark_accel.daemon.http2 import READ, Connection
 from spark_accel.daemon.request import RequestError
 
 _BACKLOG = 1024  # connections that may wait to be accepted
@@ -59,8 +59,9 @@ class GrpcServer:
 
     async def start(self, socket: Path) -> None:
         """Opens a Unix socket; raises OSError."""
+        buffer = memoryview(bytearray(READ))
         self._listening = await asyncio.get_running_loop().create_unix_server(
-            lambda: Connection(self._accept, self._connections), str(socket), backlog=_BACKLOG
+            lambda: Connection(self._accept, self._connections, buffer), str(socket), backlog=_BACKLOG
         )
 
     async def stop(self) -> None:

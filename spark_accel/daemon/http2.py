@@ -17,7 +17,7 @@ _STREAMS = 1024  # that a client may have open; more wait on its side
 _STREAM_WINDOW = 4 * 2**20  # bytes of one stream that may be on their way or unread
 _MAX_WINDOW = 2**31 - 1  # for a connection: streams must not wait for each other
 _FRAME = 2**20  # bytes of data that the client may send in one piece
-_READ = 2**16  # bytes that are taken from the socket at once
+READ = 2**16  # bytes that are taken from a socket at once
 _WRITE = 2**20  # bytes that are given to it at once
 _UNSENT = 2**16  # bytes of a stream's answers that may wait to be sent before its sender does
 _SETTINGS = {
@@ -51,14 +51,17 @@ Accept = Callable[["Connection", int, Sequence[Header]], Stream]
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One client. `accept(connection, stream, headers)` gives what takes the stream that has begun."""
+    """One client. `accept(connection, stream, headers)` gives what takes the stream that has begun.
 
-    def __init__(self, accept: Accept, known: "set[Connection]") -> None:
+    All connections of an event loop may read into one `buffer` of `READ` bytes: what is read is taken out at once.
+    """
+
+    def __init__(self, accept: Accept, known: "set[Connection]", buffer: memoryview) -> None:
         self._accept = accept
         self._known = known
         self._streams: dict[int, Stream] = {}
         self._senders: dict[int, asyncio.Future[None]] = {}  # that wait until their data is on its way
-        self._buffer = memoryview(bytearray(_READ))
+        self._buffer = buffer
         self._http = ngh2.Connection(ngh2.Role.SERVER, _CONFIGURATION)
         self._answered: list[int] = []  # streams to reset once their answers are sent
         self._receiving = False  # what is answered meanwhile is sent in one piece
