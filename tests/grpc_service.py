@@ -213,8 +213,8 @@ class RawClient:
         self.send()
 
     def make_room(self, stream: int, size: int) -> None:
-        """Lets the server send as many bytes more."""
-        self.http.set_local_window_size(size)
+        """Lets the server send as many bytes of the stream, and as many of others."""
+        self.http.set_local_window_size(2 * size)
         self.http.set_local_window_size(size, stream_id=stream)
         self.send()
 
