@@ -7,6 +7,7 @@ raises one of the package's errors.
 import difflib
 import math
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -65,6 +66,10 @@ class Connection:
         self._triton = InferenceServerClient(settings.daemon_address, channel_args=list(_OPTIONS))
         self._node = accel_pb2_grpc.NodeStub(self._channel)
         self._lease_call = self._node.Lease(accel_pb2.LeaseRequest(client=f"python process {os.getpid()}"))
+        # The call lasts as long as the lease and has no deadline: its first answer has one.
+        deadline = threading.Timer(_SECONDS, self._lease_call.cancel)
+        deadline.daemon = True
+        deadline.start()
         try:
             with _translated():
                 self.grant: accel_pb2.LeaseGrant = next(self._lease_call)
@@ -73,6 +78,8 @@ class Connection:
             if isinstance(error, Ending):
                 launch.outlast(settings)
             raise
+        finally:
+            deadline.cancel()
         self._headers = {_LEASE_KEY: self.grant.lease}
 
     @property

@@ -21,7 +21,7 @@ def test_messages_come_out_whole_and_in_order_however_they_arrive(messages: list
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     reader = MessageReader()
 
-    read = [message for start, end in pairwise(edges) for message in reader.read(data[start:end])]
+    read = [reader.unpacked(one) for start, end in pairwise(edges) for one in reader.read(data[start:end])]
 
     assert read == messages
     assert reader.empty
@@ -38,7 +38,9 @@ def test_what_ends_within_a_message_is_not_empty() -> None:
 def test_compressed_messages_are_decompressed(encoding: bytes, compress: object) -> None:
     data = compress(b"message" * 100)  # type: ignore[operator]
 
-    assert MessageReader(encoding).read(_compressed(data)) == [b"message" * 100]
+    reader = MessageReader(encoding)
+
+    assert [reader.unpacked(one) for one in reader.read(_compressed(data))] == [b"message" * 100]
 
 
 @pytest.mark.parametrize(
@@ -53,8 +55,11 @@ def test_compressed_messages_are_decompressed(encoding: bytes, compress: object)
 def test_damaged_and_huge_compressed_messages_are_refused(
     encoding: bytes, data: bytes, code: str, message: str
 ) -> None:
+    reader = MessageReader(encoding)
+    (packed,) = reader.read(_compressed(data))
+
     with pytest.raises(RequestError, match=f"^{message}") as error:
-        MessageReader(encoding).read(_compressed(data))
+        reader.unpacked(packed)
 
     assert error.value.code.name == code
 

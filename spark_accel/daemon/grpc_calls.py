@@ -14,13 +14,15 @@ from typing import Any, Protocol
 from grpc import StatusCode
 
 from spark_accel.daemon import grpc_messages
-from spark_accel.daemon.grpc_messages import Header, MessageReader
+from spark_accel.daemon.grpc_messages import Header, Message, MessageReader
 from spark_accel.daemon.http2 import Connection
 from spark_accel.daemon.request import RequestError
 
 _log = logging.getLogger(__name__)
 
 _UNREAD = 64  # messages of a stream that wait for its behaviour; more wait at the client
+_UNREAD_BYTES = 64 * 2**20  # of these messages
+_MOST_UNSENT = 2**30  # bytes of answers that wait for one client, before more are refused
 CONTENT_TYPE = b"application/grpc"
 HEADERS: list[Header] = [
     (b":status", b"200"),
@@ -202,7 +204,7 @@ class _RunningCall(Call):
         _log.exception("%s failed", self._method.path)
         return StatusCode.INTERNAL, "internal error; the daemon's log has it"
 
-    def _read(self, data: bytes) -> list[bytes]:
+    def _read(self, data: bytes) -> list[Message]:
         """The messages that `data` completes; none, and the end of the call, if it can't be read."""
         try:
             return self._reader.read(data)
@@ -210,23 +212,31 @@ class _RunningCall(Call):
             self.finish(error.code, error.message)
             return []
 
-    def _parsed(self, message: bytes) -> Any:  # noqa: ANN401 - a message of any type
+    def _parsed(self, message: Message) -> Any:  # noqa: ANN401 - a message of any type
+        data = self._reader.unpacked(message)
         try:
-            return self._method.parse(message)
+            return self._method.parse(data)
         except Exception:  # whatever the parser raises for bytes that are no request
             raise RequestError(StatusCode.INTERNAL, "Unable to parse request") from None
+
+    def _framed(self, response: Any) -> bytes:  # noqa: ANN401 - a message of any type
+        if self._connection.unsent > _MOST_UNSENT:
+            raise RequestError(StatusCode.RESOURCE_EXHAUSTED, "this client does not read the answers that it has")
+        return grpc_messages.framed(self._method.serialize(response))
 
 
 class UnaryCall(_RunningCall):
     """One request, one response."""
 
-    _messages: Sequence[bytes] = ()
+    _messages: Sequence[Message] = ()
 
     def received(self, data: bytes) -> None:
         """See http2.Stream."""
         super().received(data)
         if not self._over:
             self._messages = [*self._messages, *self._read(data)]
+            if len(self._messages) > 1:
+                self.finish(StatusCode.INTERNAL, _ONE_MESSAGE)
 
     def ended(self) -> None:
         """See http2.Stream."""
@@ -267,7 +277,7 @@ class UnaryCall(_RunningCall):
         self._respond(await self._method.unary(self._parsed(self._messages[0]), self._context))
 
     def _respond(self, response: Any) -> None:  # noqa: ANN401 - a message of any type
-        data = grpc_messages.framed(self._method.serialize(response))
+        data = self._framed(response)
         self._over = True
         self._left()
         self._connection.answer(self._stream, HEADERS)
@@ -281,16 +291,24 @@ class StreamingCall(_RunningCall):
 
     def begun(self) -> None:
         """See http2.Stream."""
-        self._messages: deque[bytes] = deque()
+        self._messages: deque[Message] = deque()
+        self._waiting = 0  # bytes of these
         self._news = asyncio.Event()  # a message has arrived, or the last has
         self._unread = 0  # bytes that wait with the messages
         self._start(self._answer)
+
+    def closed(self) -> None:
+        """See http2.Stream."""
+        super().closed()
+        self._make_room()
 
     def received(self, data: bytes) -> None:
         """See http2.Stream."""
         self._unread += len(data)
         if not self._over:
-            self._messages.extend(self._read(data))
+            for message in self._read(data):
+                self._messages.append(message)
+                self._waiting += len(message[1])
         self._make_room()
         self._news.set()
 
@@ -309,7 +327,7 @@ class StreamingCall(_RunningCall):
             raise RequestError(StatusCode.INTERNAL, _ONE_MESSAGE)
         async with aclosing(self._method.streaming(request, self._context)) as responses:
             async for response in responses:
-                await self._send(grpc_messages.framed(self._method.serialize(response)))
+                await self._send(self._framed(response))
 
     async def _send(self, data: bytes) -> None:
         if not self._answering:
@@ -323,6 +341,7 @@ class StreamingCall(_RunningCall):
         while True:
             while self._messages:
                 message = self._messages.popleft()
+                self._waiting -= len(message[1])
                 self._make_room()
                 self._connection.flush()
                 yield self._parsed(message)
@@ -332,6 +351,7 @@ class StreamingCall(_RunningCall):
             await self._news.wait()
 
     def _make_room(self) -> None:
-        if self._unread and (self._over or len(self._messages) <= _UNREAD):
+        room = len(self._messages) <= _UNREAD and self._waiting <= _UNREAD_BYTES
+        if self._unread and (self._over or room):
             self._connection.consumed(self._stream, self._unread)
             self._unread = 0

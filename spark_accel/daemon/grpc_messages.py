@@ -21,6 +21,8 @@ _MAX_STATUS_BYTES = 2048  # of a status' text: it travels in a header, percent-e
 _PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 Header = tuple[bytes, bytes]
+Message = tuple[bool, bytes]
+"""A message as it has arrived: whether it is compressed, and its bytes."""
 
 
 class MessageReader:
@@ -44,11 +46,11 @@ class MessageReader:
         """Whether nothing of an unfinished message has arrived."""
         return not self._size
 
-    def read(self, data: bytes) -> list[bytes]:
-        """The messages that `data` completes; raises RequestError for one that is too large or damaged."""
+    def read(self, data: bytes) -> list[Message]:
+        """The messages that `data` completes; raises RequestError for one that is too large."""
         self._parts.append(data)
         self._size += len(data)
-        messages: list[bytes] = []
+        messages: list[Message] = []
         if self._size < self._wanted:
             return messages
         data = b"".join(self._parts)
@@ -64,11 +66,19 @@ class MessageReader:
             if len(data) - at < self._wanted:
                 break
             message = data[at + _PREFIX.size : at + self._wanted]
-            messages.append(self._decompressed(message) if compressed else message)
+            messages.append((bool(compressed), message))
             at += self._wanted
         self._parts = [data[at:]]
         self._size = len(data) - at
         return messages
+
+    def unpacked(self, message: Message) -> bytes:
+        """The message; raises RequestError for one that is damaged, or too large once it is decompressed.
+
+        For whoever reads a message, one at a time: one that waits takes no more memory than the client sent.
+        """
+        compressed, data = message
+        return self._decompressed(data) if compressed else data
 
     def _decompressed(self, message: bytes) -> bytes:
         if self._encoding not in _WINDOW_BITS:

@@ -5,6 +5,7 @@ a millisecond of processor time. Calls are `grpc_calls.py`'s, HTTP/2 is `http2.p
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,10 +25,11 @@ from spark_accel.daemon.grpc_calls import (
     UnaryCall,
 )
 from spark_accel.daemon.grpc_messages import Header
-from spark_accel.daemon.http2 import Connection
+from spark_accel.daemon.http2 import READ, Connection
 from spark_accel.daemon.request import RequestError
 
 _BACKLOG = 1024  # connections that may wait to be accepted
+_READ_SECONDS = 5.0
 _UNSUPPORTED_MEDIA_TYPE: list[Header] = [(b":status", b"415")]
 
 
@@ -57,18 +59,32 @@ class GrpcServer:
 
     async def start(self, socket: Path) -> None:
         """Opens a Unix socket; raises OSError."""
+        buffer = memoryview(bytearray(READ))
         self._listening = await asyncio.get_running_loop().create_unix_server(
-            lambda: Connection(self._accept, self._connections), str(socket), backlog=_BACKLOG
+            lambda: Connection(self._accept, self._connections, buffer), str(socket), backlog=_BACKLOG
         )
 
-    def stop(self) -> None:
-        """Closes and deletes the socket, closes all connections; calls that run end as UNAVAILABLE."""
+    async def stop(self) -> None:
+        """Closes and deletes the socket, closes all connections; calls that run end as UNAVAILABLE.
+
+        Waits a few seconds for clients that have not read their answers.
+        """
         if self._listening is not None:
             for listening in self._listening.sockets:
                 Path(listening.getsockname()).unlink(missing_ok=True)
             self._listening.close()
         for connection in list(self._connections):
             connection.close()
+        end = time.monotonic() + _READ_SECONDS
+        while self.connected and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        for connection in list(self._connections):
+            connection.abort()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there are clients."""
+        return bool(self._connections)
 
     def _accept(self, connection: Connection, stream: int, headers: Sequence[Header]) -> Call:
         given = dict(headers)

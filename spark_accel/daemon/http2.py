@@ -17,7 +17,7 @@ _STREAMS = 1024  # that a client may have open; more wait on its side
 _STREAM_WINDOW = 4 * 2**20  # bytes of one stream that may be on their way or unread
 _MAX_WINDOW = 2**31 - 1  # for a connection: streams must not wait for each other
 _FRAME = 2**20  # bytes of data that the client may send in one piece
-_READ = 2**16  # bytes that are taken from the socket at once
+READ = 2**16  # bytes that are taken from a socket at once
 _WRITE = 2**20  # bytes that are given to it at once
 _UNSENT = 2**16  # bytes of a stream's answers that may wait to be sent before its sender does
 _SETTINGS = {
@@ -51,18 +51,22 @@ Accept = Callable[["Connection", int, Sequence[Header]], Stream]
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One client. `accept(connection, stream, headers)` gives what takes the stream that has begun."""
+    """One client. `accept(connection, stream, headers)` gives what takes the stream that has begun.
 
-    def __init__(self, accept: Accept, known: "set[Connection]") -> None:
+    All connections of an event loop may read into one `buffer` of `READ` bytes: what is read is taken out at once.
+    """
+
+    def __init__(self, accept: Accept, known: "set[Connection]", buffer: memoryview) -> None:
         self._accept = accept
         self._known = known
         self._streams: dict[int, Stream] = {}
         self._senders: dict[int, asyncio.Future[None]] = {}  # that wait until their data is on its way
-        self._buffer = memoryview(bytearray(_READ))
+        self._buffer = buffer
         self._http = ngh2.Connection(ngh2.Role.SERVER, _CONFIGURATION)
         self._answered: list[int] = []  # streams to reset once their answers are sent
         self._receiving = False  # what is answered meanwhile is sent in one piece
         self._full = False  # the socket takes no more
+        self._ending = False  # it is closed once everything is sent
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
@@ -83,7 +87,7 @@ class Connection(asyncio.BufferedProtocol):
             self._http.receive_data(self._buffer[:nbytes])
             self._tell()
         except ngh2.NGH2Error:  # no HTTP/2, or an attack
-            self._transport.abort()
+            self.abort()
         finally:
             self._receiving = False
         self.flush()
@@ -102,16 +106,28 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever the reason
         """Called by asyncio."""
         self._known.discard(self)
-        for stream in list(self._streams):
-            self._close(stream)
+        self._close_all()
 
     def close(self) -> None:
-        """Ends all streams, sends what is to be sent and closes the socket."""
+        """Ends all streams and closes the socket as soon as everything is sent.
+
+        No GOAWAY is sent: a grpcio client that gets one before its first call is answered may wait forever, without a
+        connection.
+        """
         for stream in list(self._streams.values()):
             stream.end()
-        self._http.send_goaway()
+        self._ending = True
         self.flush()
-        self._transport.close()
+
+    def abort(self) -> None:
+        """Ends all streams and closes the socket, whatever is unsent."""
+        self._close_all()
+        self._transport.abort()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of answers that the client has made no room for."""
+        return self._http.queued_body_size()
 
     def answer(self, stream: int, headers: Sequence[Header], last: bool = False) -> None:
         """Sends the headers of an answer, with `flush`; nothing follows the `last`."""
@@ -133,9 +149,8 @@ class Connection(asyncio.BufferedProtocol):
             self._http.send_trailers(stream, headers)
 
     def consumed(self, stream: int, size: int) -> None:
-        """Makes room for as many bytes more, with `flush`."""
-        if stream in self._streams:
-            self._http.acknowledge_received_data(size, stream)
+        """Makes room for as many bytes more, with `flush`; also of a stream that is closed: all share one window."""
+        self._http.acknowledge_received_data(size, stream)
 
     def flush(self) -> None:
         """Sends what can be sent."""
@@ -149,7 +164,9 @@ class Connection(asyncio.BufferedProtocol):
             self._write()
         self._tell()
         for stream in [stream for stream in self._senders if self._http.queued_body_size(stream) <= _UNSENT]:
-            self._senders.pop(stream).set_result(None)
+            _wake(self._senders.pop(stream))
+        if self._ending and not self._full and not self.unsent and not self._transport.is_closing():
+            self._transport.close()
 
     async def sent(self, stream: int) -> None:
         """Waits until most of the stream's data is on its way."""
@@ -165,23 +182,39 @@ class Connection(asyncio.BufferedProtocol):
             more = len(data) == _WRITE
 
     def _tell(self) -> None:
-        for event in self._http.events():
-            if isinstance(event, ngh2.DataReceived):
-                self._streams[event.stream_id].received(event.data)
-                if event.end_stream:
-                    self._streams[event.stream_id].ended()
-            elif isinstance(event, ngh2.RequestReceived):
-                stream = event.stream_id
-                self._streams[stream] = self._accept(self, stream, event.headers)
-                self._streams[stream].begun()
-                if event.end_stream:
-                    self._streams[stream].ended()
+        events = self._http.events()
+        # A stream that the client began and broke off in one go can't be answered, and must not be begun.
+        closed = {event.stream_id for event in events if isinstance(event, ngh2.StreamClosed)}
+        for stream in closed:
+            self._close(stream)
+        for event in events:
+            if isinstance(event, ngh2.RequestReceived):
+                if event.stream_id not in closed:
+                    self._begin(event)
+            elif isinstance(event, ngh2.DataReceived):
+                known = self._streams.get(event.stream_id)
+                if known is None:
+                    self.consumed(event.stream_id, len(event.data))
+                else:
+                    known.received(event.data)
+                    if event.end_stream:
+                        known.ended()
             elif isinstance(event, ngh2.TrailersReceived):
-                self._streams[event.stream_id].ended()
-            elif isinstance(event, ngh2.StreamClosed):
-                self._close(event.stream_id)
+                if event.stream_id in self._streams:
+                    self._streams[event.stream_id].ended()
             elif isinstance(event, ngh2.ConnectionClosed):
+                self._close_all()
                 self._transport.close()
+
+    def _begin(self, event: ngh2.RequestReceived) -> None:
+        stream = self._streams[event.stream_id] = self._accept(self, event.stream_id, event.headers)
+        stream.begun()
+        if event.end_stream:
+            stream.ended()
+
+    def _close_all(self) -> None:
+        for stream in list(self._streams):
+            self._close(stream)
 
     def _close(self, stream: int) -> None:
         known = self._streams.pop(stream, None)
@@ -190,3 +223,8 @@ class Connection(asyncio.BufferedProtocol):
         sender = self._senders.pop(stream, None)
         if sender is not None:
             sender.cancel()
+
+
+def _wake(sender: asyncio.Future[None]) -> None:
+    if not sender.done():  # a deadline may have cancelled it
+        sender.set_result(None)

@@ -63,7 +63,7 @@ class Server:
         end = time.monotonic() + grace
         while (self._gate.under_way or self._inference.running) and time.monotonic() < end:
             await asyncio.sleep(0.01)
-        self._server.stop()
+        await self._server.stop()
 
     def idle_seconds(self) -> float:
         """How long no call but leases has run; 0.0 while one does."""
