@@ -28,6 +28,7 @@ _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.use_local_subchannel_pool", 1),  # a new connection must not wait for the back-off of one before it
+    ("grpc.enable_retries", 0),  # a call that grpcio repeats when its connection is lost may wait without end
     ("grpc.keepalive_time_ms", 20_000),  # notices a daemon that hangs
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),

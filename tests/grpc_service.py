@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
@@ -16,7 +15,6 @@ import grpc
 import ngh2
 import pytest
 import uvloop
-from conftest import eventually
 from grpc import StatusCode
 
 from spark_accel.daemon.grpc_calls import Context, Method, Reply
@@ -106,7 +104,6 @@ class Running:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.service = Service()
-        self._stopped: asyncio.Task[None] | None = None
         self._loop = uvloop.new_event_loop()  # the daemon's
         self._server = GrpcServer(self.service, {"/test/Direct": self.service.direct})
         handlers = grpc.method_handlers_generic_handler("test", self.service.handlers())
@@ -114,28 +111,22 @@ class Running:
         self._loop.run_until_complete(self._server.start(path))
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
+        options = [
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_receive_message_length", -1),
+        ]
         self.channel = grpc.insecure_channel(f"unix:{path}", options=options)
 
     def stop_server(self) -> "Future[None]":
         return asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop)
 
-    def stop_server_at_the_first_call(self) -> None:
-        """Ends the server once somebody has connected and has had the time to send a call, which is not read."""
-
-        def look(connected: bool = False) -> None:
-            if connected:
-                time.sleep(0.05)
-                self._stopped = self._loop.create_task(self._server.stop())
-            else:
-                self._loop.call_soon(look, self._server.connected)
-
-        self._loop.call_soon_threadsafe(look)
+    @property
+    def connected(self) -> bool:
+        return self._server.connected
 
     def close(self) -> None:
         self.channel.close()
         self.stop_server().result(20)
-        eventually(lambda: self._stopped is None or self._stopped.done())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
