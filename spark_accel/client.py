@@ -112,6 +112,11 @@ class Client:
         self.counters = Counters()
         self._again(lambda _: None)
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._closed
+
     def network(self, name: str) -> NetworkFacts:
         """Loads the network if it is not loaded. Raises ModelError if the repository does not have it."""
         return self._again(lambda connection: _facts(connection, name))
@@ -310,10 +315,10 @@ _clients_lock = threading.Lock()
 
 
 def shared(settings: Settings) -> Client:
-    """The client of this process and socket, made on first use; a forked child gets its own."""
+    """The client of this process and socket, made on first use and after it was closed; a forked child gets its own."""
     key = (os.getpid(), settings.daemon_socket)
     with _clients_lock:
-        if key not in _clients:
+        if key not in _clients or _clients[key].closed:
             _clients[key] = Client(settings)
             atexit.register(_clients[key].close)
         return _clients[key]
