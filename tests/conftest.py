@@ -51,8 +51,7 @@ def resnet50_onnx(shared_resnet50: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def resnet50_model(shared_resnet50: Path, resnet50_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The version folder of the real ResNet50, quantised once a session on 64 of the photographs: REPO/resnet50/1."""
-    from spark_accel import client
-from spark_accel.networks import importer
+    from spark_accel.networks import importer
 
     return importer.import_model(
         resnet50_onnx,
@@ -77,6 +76,8 @@ def _nothing_left_behind() -> Iterator[None]:
     files = _region_files()
     os.environ[_MARKER] = str(os.getpid())
     yield
+    from spark_accel import client
+
     for one in client._clients.values():  # as at the end of the process: it keeps regions for its next task
         one.close()
     eventually(lambda: not _daemons(), 90, f"all daemons and workers of the tests end: {_daemons()}")
