@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from kernel_cases import DEVICE, REFERENCE, Case, as_partition, assert_close, assert_same, cases, engine, tiers
 
 from spark_accel.daemon import opencl_rows, opencl_sums
+from spark_accel.daemon.kernels import KernelError
 from spark_accel.daemon.network import DeviceMemoryError
+from spark_accel.daemon.opencl_estimators import OpenCLEngine
 from spark_accel.estimators.rows import ArrayColumn, DataError, Rows
 
 Array = npt.NDArray[Any]
@@ -130,3 +132,8 @@ def test_rows_that_a_kernel_refuses_are_not_kept() -> None:
     gc.collect()
 
     assert kept() is None
+
+
+def test_a_tier_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(KernelError, match="no kernels for this device"):
+        OpenCLEngine(DEVICE, "quantum")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spark_accel import settings
 from spark_accel.errors import AccelError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -109,6 +110,9 @@ def choose(family: str, wanted: str, properties: Properties) -> Tier:
     """
     known = tiers(folder() / family)
     named = [tier for tier in known if tier.name == wanted or tier.name.startswith(f"{wanted}-")]
+    (setting,) = (row for row in settings.table() if row.key == "kernels")
+    if not named and wanted not in setting.choices:
+        raise KernelError(f"no kernels for this device: there is no tier '{wanted}', only {', '.join(setting.choices)}")
     return select(named or known, properties)
 
 

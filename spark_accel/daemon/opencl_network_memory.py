@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyopencl as cl
 
 from spark_accel.daemon.network import DeviceMemoryError
+from spark_accel.daemon.network_program import SLACK
 from spark_accel.networks.plan import UInt8
 
-SLACK = 64  # bytes behind each buffer: kernels read whole vectors
 _LARGEST_BUFFER = 2**31 - 1  # kernels count in int
 
 
