@@ -259,7 +259,7 @@ def network(request: pytest.FixtureRequest, device: cl.Device) -> Network:
     plan = random_plan(np.random.default_rng(2))
     if request.param == "reference":
         return ReferenceNetwork(plan, 8)
-    return OpenCLNetwork(plan, device, 8, "portable" if "portable" in request.param else None)
+    return OpenCLNetwork(plan, device, 8, "portable" if "portable" in request.param else "auto")
 
 
 def test_images_are_read_from_a_file_into_the_staging_memory(network: Network, tmp_path: Path) -> None:

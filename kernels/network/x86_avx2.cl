@@ -8,20 +8,4 @@ typedef short element;
     *(__global short16_unaligned *)(to) = __builtin_convertvector(*(__global const uchar16_unaligned *)(from), short16)
 typedef uchar16 __attribute__((aligned(1))) uchar16_unaligned;
 typedef short16 __attribute__((aligned(2))) short16_unaligned;
-#include "x86_arithmetic.h"
-#include "x86_panel.h"
-#define N 1
-#include "x86_multiply.h"
-#define N 2
-#include "x86_multiply.h"
-#define N 3
-#include "x86_multiply.h"
-#define N 4
-#include "x86_multiply.h"
-#define N 5
-#include "x86_multiply.h"
-#define N 6
-#include "x86_multiply.h"
-#include "x86_multiply_any.h"
-#include "x86_layers.h"
-#include "x86_network.h"
+#include "x86.h"
