@@ -6,6 +6,7 @@ One per process (`shared`), made after the fork in Spark's workers. It starts th
 """
 
 import atexit
+import contextlib
 import itertools
 import os
 import threading
@@ -124,8 +125,7 @@ class Client:
     def region(self, size: int) -> Region:
         """A new region of `size` bytes. Raises RegionMemoryError if they can't be had."""
         with self._lock:
-            while self._spare:
-                self._spare.pop().close()
+            self._close_spare()
             held = sum(region.size for region in self._regions.values())
             if held + size > self._settings.memory_limit:
                 raise RegionMemoryError(
@@ -252,7 +252,7 @@ class Client:
             if self._connection is not None:
                 self._connection.close()
             self._connection = None
-            connection = Connection(self._settings)
+            connection = Connection(self._settings, self._lost)
             try:
                 for region in self._regions.values():
                     connection.register(region.name, region.size)
@@ -262,6 +262,16 @@ class Client:
             self._unregister.clear()
             self._connection = connection
             return connection
+
+    def _lost(self) -> None:
+        with contextlib.suppress(RuntimeError):  # closed, and the regions with it
+            self._threads.submit(self._close_spare)
+
+    def _close_spare(self) -> None:
+        # without a daemon nobody deletes the files of a process that is killed
+        with self._lock:
+            while self._spare:
+                self._spare.pop().close()
 
     def _forget(self, region: Region) -> None:
         with self._lock:

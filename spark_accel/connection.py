@@ -8,7 +8,7 @@ import difflib
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -57,11 +57,13 @@ class Connection:
     """Starts the daemon if none answers, and takes a lease. Raises Again, DaemonError, ConfigurationError.
 
     Where a daemon is about to end, waits for that first. `retired` is for whoever does not want to use it any more.
+    `lost` is called, by a thread that must not wait, when the lease has ended.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, lost: Callable[[], None]) -> None:
         launch.ensure(settings)
         self.retired = False
+        self._lost = lost
         self._loaded: set[str] = set()
         self._channel = grpc.insecure_channel(settings.daemon_address, options=_OPTIONS)
         self._triton = InferenceServerClient(settings.daemon_address, channel_args=list(_OPTIONS))
@@ -81,6 +83,8 @@ class Connection:
             raise
         finally:
             deadline.cancel()
+        if not self._lease_call.add_callback(self._end):
+            self._end()
         self._headers = {_LEASE_KEY: self.grant.lease}
 
     @property
@@ -93,6 +97,11 @@ class Connection:
         self._lease_call.cancel()
         self._triton.close()
         self._channel.close()
+
+    def _end(self) -> None:
+        # over a connection that broke as it was made, grpcio may wait for an answer without end
+        self._triton.close()
+        self._lost()
 
     def load(self, name: str) -> None:
         """Loads a model unless this connection has done so; raises ModelError if it can't be loaded."""
@@ -146,6 +155,8 @@ class Connection:
             self._triton.unregister_system_shared_memory(name, headers=self._headers, client_timeout=_SECONDS)
         except InferenceServerException as error:
             return str(error.status()) != "StatusCode.INTERNAL"  # whatever else: daemon and region are gone
+        except ValueError:
+            return True  # as `_translated`
         return True
 
     def infer(
@@ -199,6 +210,10 @@ def _translated() -> Iterator[None]:
         if code in _AGAIN:
             raise (Ending if message == _ENDING else Again)(message) from error
         raise AccelError(f"the daemon refused a request: {message} ({code.removeprefix('StatusCode.')})") from error
+    except ValueError as error:
+        if "closed channel" not in str(error):
+            raise
+        raise Again("the daemon has gone") from error
 
 
 def _status(error: InferenceServerException | grpc.RpcError) -> tuple[str, str]:

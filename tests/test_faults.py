@@ -129,6 +129,18 @@ def test_regions_of_a_client_that_outlives_its_daemon_go_when_the_client_ends(se
     eventually(lambda: daemon_status.collect(settings)["regions"] == [])
 
 
+def test_regions_that_wait_for_their_next_user_go_with_the_daemon(stream: Stream, settings: Settings) -> None:
+    """Nobody else deletes them where the client is killed before another daemon starts."""
+    region = stream.client.borrow(4096)
+    file = Path("/dev/shm") / region.name
+    stream.client.give_back(region)
+    assert file.exists()
+
+    end_daemon(settings, signal.SIGKILL)
+
+    eventually(lambda: not file.exists())
+
+
 def test_a_killed_client_leaves_neither_files_nor_regions_nor_its_lease(settings: Settings) -> None:
     code = """
 import sys

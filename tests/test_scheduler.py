@@ -16,6 +16,7 @@ from infer_requests import X4, placed, request, x, y
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
+APART = 100  # milliseconds that a request holds the device: answers that come together may be seen in any order
 NUMBERS = itertools.count()
 TENSORS = """
     input { name: "x" data_type: TYPE_FP32 dims: -1 }
@@ -91,7 +92,7 @@ def refusal(future: grpc.Future) -> tuple[str, str]:
 def test_without_dynamic_batching_requests_run_alone_and_in_order(make: Make) -> None:
     model = make("max_batch_size: 8")
 
-    wait(model.queue("a", delay_ms=500), model.queue("b", batch=2), model.queue("c"))
+    wait(model.queue("a", delay_ms=500), model.queue("b", batch=2, delay_ms=APART), model.queue("c", delay_ms=APART))
 
     assert model.answered == ["a", "b", "c"]
     assert model.batches == {1: 2, 2: 1}
@@ -193,7 +194,8 @@ def test_the_action_delay_lets_requests_in_time_overtake(make: Make) -> None:
     policy = "timeout_action: DELAY default_timeout_microseconds: 60000000 allow_timeout_override: true"
     model = make(f"max_batch_size: 1 dynamic_batching {{ default_queue_policy {{ {policy} }} }}")
 
-    wait(model.queue("first", delay_ms=800), model.queue("late", timeout=10_000), model.queue("timely"))
+    late = model.queue("first", delay_ms=800), model.queue("late", timeout=10_000, delay_ms=APART)
+    wait(*late, model.queue("timely"))
 
     assert model.answered == ["first", "timely", "late"]
 
@@ -201,8 +203,9 @@ def test_the_action_delay_lets_requests_in_time_overtake(make: Make) -> None:
 def test_higher_priorities_run_first(make: Make) -> None:
     model = make("max_batch_size: 1 dynamic_batching { priority_levels: 3 default_priority_level: 2 }")
 
-    sent = [model.queue("first", delay_ms=800), model.queue("low", priority=3), model.queue("default")]
-    wait(*sent, model.queue("high", priority=1))
+    sent = [model.queue("first", delay_ms=800), model.queue("low", priority=3, delay_ms=APART)]
+    sent += [model.queue("default", delay_ms=APART), model.queue("high", priority=1, delay_ms=APART)]
+    wait(*sent)
 
     assert model.answered == ["first", "high", "default", "low"]
 
