@@ -1,6 +1,10 @@
-"""For the tests of the estimators' OpenCL kernels: partitions of any shape, engines of any tier, allowed errors."""
+"""For the tests of the estimators' OpenCL kernels: partitions of any shape, engines of any tier, allowed errors.
+
+The environment variable SPARK_ACCEL_TEST_DEVICE names another device than the processor for all tests of kernels.
+"""
 
 import functools
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +20,7 @@ from spark_accel.estimators.reference import ReferenceData, ReferenceEngine
 
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
-DEVICE = devices.open_device("cpu-0")
+DEVICE = devices.open_device(os.environ.get("SPARK_ACCEL_TEST_DEVICE", "cpu-0"))
 REFERENCE = ReferenceEngine()
 
 
@@ -26,7 +30,7 @@ def engine(tier: str) -> OpenCLEngine:
 
 
 def tiers(family: str) -> list[str]:
-    """The tiers that this machine's processor can run."""
+    """The tiers that the device can run."""
     properties = devices.properties(DEVICE)
     found = kernels.tiers(kernels.folder() / family)
     return [tier.name for tier in found if not properties.lacks(tier.requires)]

@@ -17,6 +17,10 @@ int{lanes} plain_dot(int{lanes} sums, int{lanes} inputs, int{lanes} weights)
         sums += ((inputs >> (8 * byte)) & 255) * ((weights << (24 - 8 * byte)) >> 24);
     return sums;
 }}
+int{lanes} plain_dot_shorts(int{lanes} sums, int{lanes} a, int{lanes} b)
+{{
+    return sums + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+}}
 int{lanes} plain_round(float{lanes} values) {{ return convert_int{lanes}_rte(values); }}
 typedef short plain_shorts __attribute__((ext_vector_type(2 * {lanes})));
 plain_shorts plain_shorts_of(int{lanes} low, int{lanes} high)
@@ -28,16 +32,30 @@ plain_shorts plain_shorts_of(int{lanes} low, int{lanes} high)
     }}
     return result;
 }}
+typedef uchar plain_bytes __attribute__((ext_vector_type(4 * {lanes})));
+plain_bytes plain_bytes_of(plain_shorts low, plain_shorts high)
+{{
+    plain_bytes result;
+    for (int i = 0; i < 2 * {lanes}; i++) {{
+        result[i / 8 * 16 + i % 8] = convert_uchar_sat(low[i]);
+        result[i / 8 * 16 + 8 + i % 8] = convert_uchar_sat(high[i]);
+    }}
+    return result;
+}}
 """
 _REPLACED = {
     '"avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"': '"avx2,fma"',
     '"avx2,fma,avxvnni"': '"avx2,fma"',
     "__builtin_ia32_vpdpbusd512(": "plain_dot(",
     "__builtin_ia32_vpdpbusd256(": "plain_dot(",
+    "__builtin_ia32_vpdpwssd512(": "plain_dot_shorts(",
+    "__builtin_ia32_vpdpwssd256(": "plain_dot_shorts(",
     "__builtin_ia32_cvtps2dq512_mask(values, (intv)(0), 65535, 4)": "plain_round(values)",
     "__builtin_ia32_cvtps2dq256(values)": "plain_round(values)",
     "__builtin_ia32_packssdw512(": "plain_shorts_of(",
     "__builtin_ia32_packssdw256(": "plain_shorts_of(",
+    "__builtin_ia32_packuswb512(": "plain_bytes_of(",
+    "__builtin_ia32_packuswb256(": "plain_bytes_of(",
 }
 
 

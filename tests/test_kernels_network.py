@@ -17,15 +17,26 @@ import pyopencl as cl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_cases import DEVICE
 from plans import Shape, random_convolution, random_dense, random_images, random_plan
 
-from spark_accel.daemon import activation_memory, kernels, opencl_launch, opencl_layers, opencl_network
-from spark_accel.daemon.devices import open_device, properties
+from spark_accel.daemon import activation_memory, kernels, network_program, opencl_launch, opencl_layers, opencl_network
+from spark_accel.daemon.devices import properties
 from spark_accel.daemon.network import DeviceMemoryError, Network
 from spark_accel.daemon.opencl_network import OpenCLNetwork
 from spark_accel.daemon.reference_network import ReferenceNetwork
 from spark_accel.networks import reference
-from spark_accel.networks.plan import INPUT, Convolution, Dense, GlobalAveragePool, Layer, MaxPool, Plan, output_shape
+from spark_accel.networks.plan import (
+    INPUT,
+    MAX_RESIDUAL_MULTIPLIER,
+    Convolution,
+    Dense,
+    GlobalAveragePool,
+    Layer,
+    MaxPool,
+    Plan,
+    output_shape,
+)
 from spark_accel.networks.plan import validate as validate_plan
 
 UInt8 = npt.NDArray[np.uint8]
@@ -42,7 +53,7 @@ TIERS = [tier.name for tier in kernels.tiers(kernels.folder() / "network")]
 
 @pytest.fixture(scope="module")
 def device() -> cl.Device:
-    return open_device("cpu-0")
+    return DEVICE
 
 
 class Target(NamedTuple):
@@ -61,8 +72,8 @@ def target(
 ) -> Iterator[Target]:
     (chosen,) = (one for one in kernels.tiers(kernels.folder() / "network") if one.name == request.param)
     lacking = properties(device).lacks(chosen.requires)
-    if lacking and "vnni" not in chosen.name:
-        pytest.skip(f"this processor lacks {', '.join(lacking)}")
+    if lacking and not ("vnni" in chosen.name and device.type & cl.device_type.CPU):
+        pytest.skip(f"the device lacks {', '.join(lacking)}")
     with pytest.MonkeyPatch.context() as patch:
         if lacking:
             folder = tmp_path_factory.mktemp("kernels")
@@ -103,15 +114,16 @@ def plan_around(rng: np.random.Generator, shape: Shape, *layers: Layer) -> Plan:
 
 def assert_equals_reference(target: Target, plan: Plan, images: UInt8) -> None:
     with pytest.MonkeyPatch.context() as patch:  # all images have activations of their own, to be looked at
-        patch.setattr(opencl_launch, "_ARENA_BYTES", 2**30)
+        patch.setattr(opencl_launch.NetworkLaunch, "_capacity", lambda _, n: n)
+        patch.setattr(network_program, "best_split", lambda _: 0)
         patch.setattr(opencl_layers, "_PASS_BYTES", 2**30)
         network = target.network(plan, len(images))
-
-    logits = network.run(images)
+        logits = network.run(images)
+        found = {name: network.execution.activation(name, len(images)) for name in ("y", "average")}
 
     expected = dict(reference.activations(plan, images))
-    np.testing.assert_array_equal(network.execution.activation("y", len(images)), expected["y"])
-    np.testing.assert_array_equal(network.execution.activation("average", len(images)), expected["average"])
+    np.testing.assert_array_equal(found["y"], expected["y"])
+    np.testing.assert_array_equal(found["average"], expected["average"])
     assert logits.dtype == np.float32
     np.testing.assert_array_equal(logits.view(np.uint32), expected["logits"].view(np.uint32))
 
@@ -164,6 +176,21 @@ def test_extreme_values_saturate_and_halves_round_to_even_as_in_the_reference(
     plan = plan_around(rng, (3, 4, channels), layer)
 
     assert_equals_reference(target, plan, np.full((7, 3, 4, 3), pixel, np.uint8))
+
+
+def test_a_residual_counts_exactly_up_to_the_largest_multiplier(target: Target) -> None:
+    rng = np.random.default_rng(1)
+    shape = (5, 6, 2)
+    multipliers = [0, 1, 127, 128, 129, 32767, 32768, 2**21, MAX_RESIDUAL_MULTIPLIER]
+    residual_multiplier = np.array([sign * one for one in multipliers for sign in (1, -1)], np.int32)
+    out = len(residual_multiplier)
+    r = random_convolution(rng, shape, out, (1, 1), output="r", input="x", relu=False)
+    y = random_convolution(rng, shape, out, (1, 1), output="y", input="x", residual="r", relu=False)
+    scale = 128 / (255 * np.abs(residual_multiplier.astype(np.float64)) + 10_000)
+    y = replace(y, residual_multiplier=residual_multiplier, multiplier=scale.astype(np.float32))
+    plan = plan_around(rng, shape, r, y)
+
+    assert_equals_reference(target, plan, random_images(rng, plan, 5))
 
 
 def test_every_half_rounds_to_even(target: Target) -> None:
@@ -227,9 +254,24 @@ def test_a_batch_in_several_passes_equals_the_reference(
     images = random_images(rng, plan, n)
     bytes_an_image = sum(activation_memory.assign(plan).sizes)
     monkeypatch.setattr(opencl_layers, "_PASS_BYTES", images_at_once * bytes_an_image)
-    monkeypatch.setattr(opencl_launch, "_ARENA_BYTES", images_at_once * (bytes_an_image + 256))
+    monkeypatch.setattr(opencl_launch.NetworkLaunch, "_capacity", lambda _, n: min(n, images_at_once))
 
     logits = target.network(plan, 32).run(images)
+
+    np.testing.assert_array_equal(logits, reference.run(plan, images))
+
+
+@pytest.mark.parametrize("split", [0, 1, 2, 5, -1])
+def test_images_may_be_made_together_from_any_layer_on(
+    target: Target, split: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(8)
+    plan = random_plan(rng)
+    images = random_images(rng, plan, 8)
+    monkeypatch.setattr(network_program, "best_split", lambda plan: split % (len(plan.layers) + 1))
+    monkeypatch.setattr(opencl_launch.NetworkLaunch, "_capacity", lambda _, n: min(n, 3))
+
+    logits = target.network(plan, 8).run(images)
 
     np.testing.assert_array_equal(logits, reference.run(plan, images))
 
@@ -330,7 +372,7 @@ def test_a_network_too_large_for_the_device_is_an_error_that_says_how_much_it_wa
         ),
     )
 
-    with pytest.raises(DeviceMemoryError, match=r"wants [\d,.]+ MiB of the memory of device 'pthread.*the device has"):
+    with pytest.raises(DeviceMemoryError, match=r"wants [\d,.]+ MiB of the memory of device '.*the device has"):
         OpenCLNetwork(plan, device, 4)
 
 

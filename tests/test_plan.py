@@ -66,6 +66,10 @@ def test_a_damaged_file_is_refused_or_still_a_valid_plan(tmp_path_factory: pytes
         plan.validate(loaded)
 
 
+def _residual_multiplier(tensors: dict[str, np.ndarray]) -> np.ndarray:
+    return next(tensor for name, tensor in tensors.items() if name.endswith(".residual_multiplier"))
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -93,6 +97,7 @@ def test_a_damaged_file_is_refused_or_still_a_valid_plan(tmp_path_factory: pytes
         (lambda _, tensors: tensors["0.multiplier"].fill(-1), "not finite and positive"),
         (lambda _, tensors: tensors["0.bias"].fill(2**31 - 1), "sums can exceed int32"),
         (lambda facts, _: facts["layers"][2].update(residual="image"), "half a residual"),
+        (lambda _, tensors: _residual_multiplier(tensors).fill(-(2**22)), "residual_multiplier of 4194304, at most"),
     ],
 )
 def test_a_hostile_plan_is_refused(folder: Path, change: Callable[[dict, dict], None], reason: str) -> None:

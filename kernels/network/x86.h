@@ -26,6 +26,10 @@
 #include "x86_multiply.h"
 #define N 12
 #include "x86_multiply.h"
+#define N 13
+#include "x86_multiply.h"
+#define N 14
+#include "x86_multiply.h"
 #endif
 #include "x86_multiply_any.h"
 #include "x86_layers.h"

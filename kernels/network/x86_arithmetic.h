@@ -2,9 +2,10 @@
 //   TARGET   the instruction sets that functions are compiled for, whatever the OpenCL compiler takes the processor for
 //   element  what inputs are multiplied as; GROUP of them fill a word of 32 bits
 //   DOT      (sums, inputs, weights) -> sums + the products of each word's elements, exactly
+//   DOT_SHORTS  likewise, of words of two shorts
 //   COPIED   how many inputs COPY (to, from) copies as elements
-// The manifest defines GROUP, LANES (words in a vector), VECTORS (2, in a panel of output channels), PIXELS (whose sums
-// fill the registers) and GROUPS (of images that are under way at once).
+// The manifest defines GROUP, LANES (words in a vector), VECTORS (2, in a panel of output channels) and PIXELS (whose sums
+// fill the registers).
 //
 // Functions use operators, __builtin_convertvector and instructions rather than OpenCL's built-in functions on vectors,
 // which are not compiled for TARGET.
@@ -19,9 +20,9 @@
 
 typedef JOIN(int, LANES) intv;
 typedef JOIN(float, LANES) floatv;
-typedef uchar bytev __attribute__((ext_vector_type(BYTES)));
+typedef uchar bytev __attribute__((ext_vector_type(BYTES)));  // as many as two pixels have in a panel
 typedef uchar panel_bytes __attribute__((ext_vector_type(PANEL)));
-typedef short panel_shorts __attribute__((ext_vector_type(PANEL)));
+typedef short shortv __attribute__((ext_vector_type(PANEL)));
 typedef floatv __attribute__((aligned(4))) floatv_unaligned;
 typedef bytev __attribute__((aligned(1))) bytev_unaligned;
 typedef panel_bytes __attribute__((aligned(1))) panel_bytes_unaligned;
@@ -36,36 +37,50 @@ typedef int __attribute__((aligned(1))) word_unaligned;
 #define EVERY_OTHER_FOUR(i) FOUR(i), FOUR((i) + 8), FOUR((i) + 16), FOUR((i) + 24)
 #define ROUND(values) __builtin_ia32_cvtps2dq512_mask(values, (intv)(0), 65535, 4)
 #define TO_SHORTS(low, high) __builtin_ia32_packssdw512(low, high)
+#define TO_BYTES(low, high) __builtin_ia32_packuswb512(low, high)
+#define EIGHTS_IN_ORDER(v) __builtin_shufflevector(v, v, 0, 2, 4, 6, 1, 3, 5, 7)
+typedef long8 eights;
 #else
 #define EVERY_OTHER_FOUR(i) FOUR(i), FOUR((i) + 8)
 #define ROUND(values) __builtin_ia32_cvtps2dq256(values)
 #define TO_SHORTS(low, high) __builtin_ia32_packssdw256(low, high)
+#define TO_BYTES(low, high) __builtin_ia32_packuswb256(low, high)
+#define EIGHTS_IN_ORDER(v) __builtin_shufflevector(v, v, 0, 2, 1, 3)
+typedef long4 eights;
 #endif
 
-HELPER void widen(panel_bytes bytes, intv *words)
+// Words of two shorts each, of the first vector's shorts in the lower and the second's in the upper halves.
+HELPER void interleave(shortv lower, shortv upper, intv *words)
 {
-    const panel_shorts values = __builtin_convertvector(bytes, panel_shorts);
-    const panel_shorts zeros = (panel_shorts)(0);
-    const panel_shorts low = __builtin_shufflevector(values, zeros, EVERY_OTHER_FOUR(0));
-    const panel_shorts high = __builtin_shufflevector(values, zeros, EVERY_OTHER_FOUR(4));
+    const shortv low = __builtin_shufflevector(lower, upper, EVERY_OTHER_FOUR(0));
+    const shortv high = __builtin_shufflevector(lower, upper, EVERY_OTHER_FOUR(4));
     words[0] = *(const intv *)&low;
     words[1] = *(const intv *)&high;
 }
 
-HELPER panel_bytes narrow_saturated(const intv *words)
+HELPER void widen(panel_bytes bytes, intv *words)
 {
-    panel_shorts values = TO_SHORTS(words[0], words[1]);
-    values = values > (short)0 ? values : (panel_shorts)(0);
-    values = values < (short)255 ? values : (panel_shorts)(255);
-    return __builtin_convertvector(values, panel_bytes);
+    interleave(__builtin_convertvector(bytes, shortv), (shortv)(0), words);
 }
 
 // rint(total * multiplier) + zero_point, to be saturated. What is above 255 becomes 255 + zero_point, which saturates as
 // well; what is too small for an integer, rounds to the least one.
-HELPER intv requantise(intv total, floatv multiplier, intv zero_point)
+HELPER shortv requantise(const intv *totals, const floatv *multiplier, shortv zero_point)
 {
-    const floatv value = __builtin_convertvector(total, floatv) * multiplier;
-    return ROUND(value < 255.0f ? value : (floatv)(255.0f)) + zero_point;
+    intv rounded[VECTORS];
+    #pragma unroll
+    for (int v = 0; v < VECTORS; v++) {
+        const floatv value = __builtin_convertvector(totals[v], floatv) * multiplier[v];
+        rounded[v] = ROUND(value < 255.0f ? value : (floatv)(255.0f));
+    }
+    return TO_SHORTS(rounded[0], rounded[1]) + zero_point;
+}
+
+// Two pixels' outputs as bytes, one behind the other.
+HELPER bytev saturated(shortv first, shortv second)
+{
+    const eights bytes = __builtin_astype(TO_BYTES(first, second), eights);
+    return __builtin_astype(EIGHTS_IN_ORDER(bytes), bytev);
 }
 
 #define STORE(type, values, to, count) \
@@ -78,6 +93,14 @@ HELPER intv requantise(intv total, floatv multiplier, intv zero_point)
 HELPER void store_bytes(panel_bytes values, __global uchar *to, int count)
 {
     STORE(panel_bytes_unaligned, values, to, count)
+}
+
+// Two pixels' bytes.
+HELPER void store_pair(bytev values, __global uchar *first, __global uchar *second, int count)
+{
+    const panel_bytes *each = (const panel_bytes *)&values;
+    store_bytes(each[0], first, count);
+    store_bytes(each[1], second, count);
 }
 
 HELPER void store_more_bytes(bytev values, __global uchar *to, int count)

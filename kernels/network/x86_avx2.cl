@@ -3,6 +3,7 @@
 #define TARGET "avx2,fma"
 typedef short element;
 #define DOT(sums, inputs, weights) ((sums) + as_int8(__builtin_ia32_pmaddwd256(as_short16(inputs), as_short16(weights))))
+#define DOT_SHORTS DOT
 #define COPIED 16
 #define COPY(to, from) \
     *(__global short16_unaligned *)(to) = __builtin_convertvector(*(__global const uchar16_unaligned *)(from), short16)

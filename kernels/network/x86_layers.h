@@ -1,41 +1,60 @@
 // The layers, cut into tiles: what a thread makes on its own of a layer's outputs.
 enum { CONVOLUTION, MAX_POOL, GLOBAL_AVERAGE_POOL, DENSE };
 
+// Where a layer's windows are read: where its inputs lie, or copies of them, window by window or in padded rows.
+enum { IN_PLACE, COPIED_WINDOWS, COPIED_ROWS };
+
+// An activation's place in an arena: `before` bytes of those that have one image at a time, or, an image, of those that
+// have all images of a group; -1: it is the images, or none.
+typedef struct {
+    int before;
+    int of_group;
+} place_t;
+
 // A layer, as network_program.py writes it.
 typedef struct {
     int kind;
-    int input, output, residual;  // activations: bytes an image before them in the arena; -1: the images, or none
+    place_t input, output, residual;
     int height, width, channels, out_height, out_width, out_channels;
     int kernel_height, kernel_width, stride_y, stride_x, pad_top, pad_left;
     int weights, bias, multiplier, zero_point, pad_value, residual_multiplier;  // bytes before them in `constants`
     int row_words;    // of the inputs that a kernel row meets, filled up
-    int in_place;     // windows are read where they lie, not copied first
-    int tile_pixels;  // at most
+    int source;       // of windows
+    int tile_units;   // at most: pixels, or rows of them where rows are copied
     int tile_panels;  // at most
 } layer_t;
 
-// The images that a phase is about.
+// Images that a layer is made for: `count` of a group from its `first` on.
 typedef struct {
-    __global const uchar *images;
-    __global uchar *arena;  // their activations
+    __global const uchar *images;  // the group's
+    __global uchar *arena;
     __global float *logits;
+    int first;
     int count;
-    int capacity;  // of the arena, in images
-} group_t;
+    int capacity;     // of the arena, in images
+    int image_bytes;  // of an arena: all activations that have one image at a time
+    int classes;
+} batch_t;
 
-HELPER __global uchar *activation(const group_t *group, int before)
+// Of so many bytes an image.
+HELPER __global uchar *activation(const batch_t *batch, place_t place, int bytes)
 {
-    return group->arena + (long)before * group->capacity;
+    if (place.of_group)
+        return batch->arena + batch->image_bytes + (long)place.before * batch->capacity + (long)batch->first * bytes;
+    return batch->arena + place.before;
 }
 
-HELPER __global const uchar *input_of(const layer_t *layer, const group_t *group)
+HELPER __global const uchar *input_of(const layer_t *layer, const batch_t *batch)
 {
-    return layer->input < 0 ? group->images : activation(group, layer->input);
+    const int bytes = layer->height * layer->width * layer->channels;
+    if (layer->input.before < 0)
+        return batch->images + (long)batch->first * bytes;
+    return activation(batch, layer->input, bytes);
 }
 
-HELPER int pixels_of(const layer_t *layer, const group_t *group)
+HELPER int pixels_of(const layer_t *layer, const batch_t *batch)
 {
-    return group->count * layer->out_height * layer->out_width;
+    return batch->count * layer->out_height * layer->out_width;
 }
 
 HELPER int divided_up(int value, int by)
@@ -43,22 +62,33 @@ HELPER int divided_up(int value, int by)
     return (value + by - 1) / by;
 }
 
-HELPER int tiles_of(const layer_t *layer, const group_t *group)
+// What the layer's outputs are cut into, in pixels.
+HELPER int unit_of(const layer_t *layer)
+{
+    return layer->source == COPIED_ROWS ? layer->out_width : 1;
+}
+
+HELPER int units_of(const layer_t *layer, const batch_t *batch)
+{
+    return pixels_of(layer, batch) / unit_of(layer);
+}
+
+HELPER int tiles_of(const layer_t *layer, const batch_t *batch)
 {
     if (layer->kind == MAX_POOL)
-        return group->count * layer->out_height;
+        return batch->count * layer->out_height;
     if (layer->kind == GLOBAL_AVERAGE_POOL)
-        return group->count;
+        return batch->count;
     const int panels = divided_up(layer->out_channels, PANEL);
-    return divided_up(pixels_of(layer, group), layer->tile_pixels) * divided_up(panels, layer->tile_panels);
+    return divided_up(units_of(layer, batch), layer->tile_units) * divided_up(panels, layer->tile_panels);
 }
 
 // Copies the inputs of pixels `first` to `last` - 1, with what stands for those outside, side by side to `windows`.
 HELPER void copy_windows(
-    const layer_t *layer, const group_t *group, __global const uchar *constants, int first, int last,
+    const layer_t *layer, const batch_t *batch, __global const uchar *constants, int first, int last,
     __global element *windows)
 {
-    __global const uchar *input = input_of(layer, group);
+    __global const uchar *input = input_of(layer, batch);
     __global const uchar *pad_value = constants + layer->pad_value;
     const int row = layer->kernel_width * layer->channels;
     int x = first % layer->out_width;
@@ -90,50 +120,107 @@ HELPER void copy_windows(
     }
 }
 
+// Of the inputs that a row of outputs meets, with what stands for those outside.
+HELPER int row_elements(const layer_t *layer)
+{
+    return ((layer->out_width - 1) * layer->stride_x + layer->kernel_width) * layer->channels;
+}
+
+HELPER void pad(__global element *to, __global const uchar *pad_value, int pixels, int channels)
+{
+    for (int x = 0; x < pixels; x++)
+        copy(to + x * channels, pad_value, channels);
+}
+
+// Copies the inputs of the rows `first` to `last` - 1 of outputs to `rows`, for each a row for each one of the kernel.
+HELPER void copy_rows(
+    const layer_t *layer, const batch_t *batch, __global const uchar *constants, int first, int last,
+    __global element *rows)
+{
+    __global const uchar *input = input_of(layer, batch);
+    __global const uchar *pad_value = constants + layer->pad_value;
+    const int channels = layer->channels;
+    const int elements = row_elements(layer);
+    const int pixels = elements / channels;
+    const int inside = min(layer->width, pixels - layer->pad_left);
+    for (int row = first; row < last; row++) {
+        const int image = row / layer->out_height;
+        const int top = row % layer->out_height * layer->stride_y - layer->pad_top;
+        for (int y = top; y < top + layer->kernel_height; y++, rows += elements) {
+            if (y < 0 || y >= layer->height) {
+                pad(rows, pad_value, pixels, channels);
+                continue;
+            }
+            pad(rows, pad_value, layer->pad_left, channels);
+            copy(rows + layer->pad_left * channels, input + (image * layer->height + y) * layer->width * channels,
+                 inside * channels);
+            const int filled = layer->pad_left + inside;
+            pad(rows + filled * channels, pad_value, pixels - filled, channels);
+        }
+    }
+}
+
 // Some pixels of some panels.
 HELPER void multiply_tile(
-    const layer_t *layer, const group_t *group, __global const uchar *constants, int tile, __global element *room)
+    const layer_t *layer, const batch_t *batch, __global const uchar *constants, int tile, __global element *room)
 {
     const int panels = divided_up(layer->out_channels, PANEL);
-    const int pixels = pixels_of(layer, group);
-    const int pixel_tiles = divided_up(pixels, layer->tile_pixels);
+    const int units = units_of(layer, batch);
+    const int unit_tiles = divided_up(units, layer->tile_units);
     const int panel_tiles = divided_up(panels, layer->tile_panels);
-    const int first = (long)pixels * (tile % pixel_tiles) / pixel_tiles;
-    const int last = (long)pixels * (tile % pixel_tiles + 1) / pixel_tiles;
-    const int first_panel = panels * (tile / pixel_tiles) / panel_tiles;
-    const int last_panel = panels * (tile / pixel_tiles + 1) / panel_tiles;
+    const int first = (long)units * (tile % unit_tiles) / unit_tiles;
+    const int last = (long)units * (tile % unit_tiles + 1) / unit_tiles;
+    const int first_panel = panels * (tile / unit_tiles) / panel_tiles;
+    const int last_panel = panels * (tile / unit_tiles + 1) / panel_tiles;
 
     const int depth = layer->row_words * layer->kernel_height;
-    const long stride = depth * 4L;
-    __global const uchar *windows = (__global const uchar *)room;
-    if (layer->in_place)
-        windows = input_of(layer, group) + first * stride;
-    else
-        copy_windows(layer, group, constants, first, last, room);
-
     panel_t panel;
-    panel.depth = depth;
+    panel.rows = 1;
+    panel.row_words = depth;
+    panel.row_bytes = 0;
+    panel.stride = depth * 4L;
+    __global const uchar *windows = (__global const uchar *)room;
+    if (layer->source == IN_PLACE) {
+        windows = input_of(layer, batch) + first * panel.stride;
+    } else if (layer->source == COPIED_WINDOWS) {
+        copy_windows(layer, batch, constants, first, last, room);
+    } else {
+        copy_rows(layer, batch, constants, first, last, room);
+        panel.rows = layer->kernel_height;
+        panel.row_words = layer->row_words;
+        panel.row_bytes = row_elements(layer) * (long)sizeof(element);
+        panel.stride = layer->stride_x * layer->channels * (long)sizeof(element);
+    }
+
+    const int unit = unit_of(layer);
+    const int image_bytes = layer->out_height * layer->out_width * layer->out_channels;
     panel.channels = layer->out_channels;
     for (int p = first_panel; p < last_panel; p++) {
         const int channel = p * PANEL;
         panel.stored = layer->out_channels - channel;
-        panel.weights = (__global const intv *)(constants + layer->weights + channel * stride);
+        panel.weights = (__global const intv *)(constants + layer->weights + channel * depth * 4L);
         panel.bias = (__global const intv *)(constants + layer->bias) + p * VECTORS;
         panel.multiplier = (__global const floatv *)(constants + layer->multiplier) + p * VECTORS;
-        panel.zero_point = (__global const intv *)(constants + layer->zero_point) + p * VECTORS;
+        panel.zero_point = (__global const shortv *)(constants + layer->zero_point) + p;
         panel.residual_multiplier = (__global const intv *)(constants + layer->residual_multiplier) + p * VECTORS;
-        panel.residual = layer->residual < 0 ? 0 : activation(group, layer->residual) + channel;
-        panel.output = activation(group, layer->output) + channel;
-        panel.logits = layer->kind == DENSE ? group->logits + channel : 0;
-        multiply(&panel, windows, stride, first, last - first);
+        panel.residual =
+            layer->residual.before < 0 ? 0 : activation(batch, layer->residual, image_bytes) + channel;
+        panel.output = activation(batch, layer->output, image_bytes) + channel;
+        panel.logits = layer->kind == DENSE ? batch->logits + (long)batch->first * batch->classes + channel : 0;
+        if (layer->source == COPIED_ROWS)
+            for (int row = first; row < last; row++)
+                multiply(&panel, windows + (row - first) * panel.rows * panel.row_bytes, row * unit, unit);
+        else
+            multiply(&panel, windows, first, last - first);
     }
 }
 
 // A row of an image.
-HELPER void max_pool_tile(const layer_t *layer, const group_t *group, int row)
+HELPER void max_pool_tile(const layer_t *layer, const batch_t *batch, int row)
 {
-    __global const uchar *input = input_of(layer, group);
-    __global uchar *output = activation(group, layer->output) + row * layer->out_width * layer->channels;
+    __global const uchar *input = input_of(layer, batch);
+    const int row_bytes = layer->out_width * layer->channels;
+    __global uchar *output = activation(batch, layer->output, layer->out_height * row_bytes) + row * row_bytes;
     const int image = row / layer->out_height;
     const int top = row % layer->out_height * layer->stride_y - layer->pad_top;
     const int last_y = min(top + layer->kernel_height, layer->height);
@@ -155,12 +242,12 @@ HELPER void max_pool_tile(const layer_t *layer, const group_t *group, int row)
 
 // An image.
 HELPER void global_average_pool_tile(
-    const layer_t *layer, const group_t *group, __global const uchar *constants, int image)
+    const layer_t *layer, const batch_t *batch, __global const uchar *constants, int image)
 {
     const int positions = layer->height * layer->width;
-    __global const uchar *input = input_of(layer, group) + image * positions * layer->channels;
+    __global const uchar *input = input_of(layer, batch) + image * positions * layer->channels;
     __global const floatv *multiplier = (__global const floatv *)(constants + layer->multiplier);
-    __global uchar *output = activation(group, layer->output) + image * layer->channels;
+    __global uchar *output = activation(batch, layer->output, layer->channels) + image * layer->channels;
     for (int channel = 0; channel < layer->channels; channel += PANEL) {
         intv totals[VECTORS] = {(intv)(0), (intv)(0)};
         for (int position = 0; position < positions; position++) {
@@ -169,19 +256,19 @@ HELPER void global_average_pool_tile(
             for (int v = 0; v < VECTORS; v++)
                 totals[v] += words[v];
         }
-        for (int v = 0; v < VECTORS; v++)
-            totals[v] = requantise(totals[v], multiplier[channel / LANES + v], (intv)(0));
-        store_bytes(narrow_saturated(totals), output + channel, layer->channels - channel);
+        const floatv multipliers[VECTORS] = {multiplier[channel / LANES], multiplier[channel / LANES + 1]};
+        const shortv values = requantise(totals, multipliers, (shortv)(0));
+        store_bytes(saturated(values, values).lo, output + channel, layer->channels - channel);
     }
 }
 
 INNER void make_tile(
-    const layer_t *layer, const group_t *group, __global const uchar *constants, int tile, __global element *room)
+    const layer_t *layer, const batch_t *batch, __global const uchar *constants, int tile, __global element *room)
 {
     if (layer->kind == MAX_POOL)
-        max_pool_tile(layer, group, tile);
+        max_pool_tile(layer, batch, tile);
     else if (layer->kind == GLOBAL_AVERAGE_POOL)
-        global_average_pool_tile(layer, group, constants, tile);
+        global_average_pool_tile(layer, batch, constants, tile);
     else
-        multiply_tile(layer, group, constants, tile, room);
+        multiply_tile(layer, batch, constants, tile, room);
 }

@@ -1,6 +1,6 @@
-// multiply_N: the panel's outputs for `blocks` times N pixels, from `pixel` on. Their inputs start at `windows`, `stride`
-// bytes apart. Included once for each N up to PIXELS, so that all sums stay in registers.
-INNER void JOIN(multiply_, N)(const panel_t *of, __global const uchar *windows, long stride, int pixel, int blocks)
+// multiply_N: the panel's outputs for `blocks` times N pixels, from `pixel` on, whose inputs start at `windows`. Included
+// once for each N up to PIXELS, so that all sums stay in registers.
+INNER void JOIN(multiply_, N)(const panel_t *of, __global const uchar *windows, int pixel, int blocks)
 {
     const panel_t panel = *of;  // a copy of our own, which no store can change
     const finish_t finish = finish_of(&panel);
@@ -18,32 +18,43 @@ INNER void JOIN(multiply_, N)(const panel_t *of, __global const uchar *windows, 
                 __builtin_prefetch(panel.residual + (long)(pixel + p) * panel.channels);
 
         __global const intv *weights = panel.weights;
-        for (long k = 0; k < panel.depth; k++) {
-            intv w[VECTORS];
-            #pragma unroll
-            for (int v = 0; v < VECTORS; v++)
-                w[v] = weights[k * VECTORS + v];
-            #pragma unroll
-            for (int p = 0; p < N; p++) {
-                const intv x = (intv)(*(__global const word_unaligned *)(windows + p * stride + k * 4));
+        __global const uchar *row = windows;
+        for (int y = 0; y < panel.rows; y++) {
+            for (long k = 0; k < panel.row_words; k++) {
+                intv w[VECTORS];
                 #pragma unroll
                 for (int v = 0; v < VECTORS; v++)
-                    sums[p][v] = DOT(sums[p][v], x, w[v]);
+                    w[v] = weights[k * VECTORS + v];
+                #pragma unroll
+                for (int p = 0; p < N; p++) {
+                    const intv x = (intv)(*(__global const word_unaligned *)(row + p * panel.stride + k * 4));
+                    #pragma unroll
+                    for (int v = 0; v < VECTORS; v++)
+                        sums[p][v] = DOT(sums[p][v], x, w[v]);
+                }
             }
+            weights += (long)panel.row_words * VECTORS;
+            row += panel.row_bytes;
         }
 
-#define FINISH(kind) \
+// Unrolled here: through a function that has the loop, sums would go by memory.
+#define FINISH(residual) \
     _Pragma("unroll") \
-    for (int p = 0; p < N; p++) \
-        finish_pixel(&panel, &finish, sums[p], pixel + p, kind)
+    for (int p = 0; p + 1 < N; p += 2) \
+        finish_two(&panel, &finish, pixel + p, residual, sums[p], sums[p + 1]); \
+    if (N % 2) \
+        finish_one(&panel, &finish, pixel + N - 1, residual, sums[N - 1])
         if (panel.logits)
-            FINISH(LOGITS_OUT);
-        else if (panel.residual)
-            FINISH(BYTES_OUT_WITH_RESIDUAL);
-        else
-            FINISH(BYTES_OUT);
+            #pragma unroll
+            for (int p = 0; p < N; p++)
+                finish_logits(&panel, &finish, pixel + p, sums[p]);
+        else if (panel.residual) {
+            FINISH(1);
+        } else {
+            FINISH(0);
+        }
 #undef FINISH
-        windows += N * stride;
+        windows += N * panel.stride;
         pixel += N;
     }
 }

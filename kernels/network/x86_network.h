@@ -1,69 +1,101 @@
 // The whole network in one launch. PoCL wakes its threads late: of a launch a layer one thread would do the most.
 //
-// The batch is taken in groups of images whose activations fit in the caches. A phase is one layer of one group; GROUPS
-// groups take turns phase by phase. Threads take a phase's tiles one by one; one that finds none left goes on to the next
-// phase, for which only that group's last phase must be done: a thread that lost its processor in the middle of a tile is
-// not waited for at once. Nothing depends on how many threads there are or when they come: whoever waits, waits for tiles
-// that others are at.
+// The batch is cut into groups of images. A thread takes a group and makes it alone, in memory of its own that stays in its
+// caches; the threads that find no group left help with the tiles of those that are under way, from the other end. A group
+// is made in steps: each of its images goes through the layers before `split`, whose activations are large, one by one;
+// then all of them together through the others, whose weights are.
+//
+// Nothing depends on how many threads there are or when they come: whoever waits, waits for tiles that others are at.
 
-// How far a phase is, each number on a cache line of its own.
+// How far a group is; what is written often is on a cache line of its own.
 typedef struct {
-    int taken;
-    int unused[15];
-    int done;
-    int unused_either[15];
+    long next;  // in units of STEP the steps begun; of those of the last: tiles taken by helpers, and by its own thread
+    long unused[7];
+    int done;  // by helpers, of the step
+    int slot;  // its arena
+    int unused_either[14];
 } progress_t;
 
-// What all phases share.
+#define OWN 1L
+#define HELPED (1L << 20)
+#define STEP (1L << 40)
+
+// What all groups share.
 typedef struct {
     __global const layer_t *layers;
     int layer_count;
+    int split;  // the first layer that is made for all images of a group at once
     __global const uchar *constants;
     __global const uchar *images;
-    int image_bytes;
-    int count;  // of images
+    int image_bytes;  // of the input
+    int count;        // of images
+    int capacity;     // of a group, in images
     __global uchar *arenas;
     long arena_bytes;
-    int capacity;  // of an arena, in images
+    int one_image_bytes;  // of an arena, see batch_t
     __global float *logits;
     int classes;
 } network_t;
 
-// The group that a phase is about; it has no images where there are fewer groups.
-HELPER group_t group_of(const network_t *network, int phase)
+HELPER int groups_in(const network_t *network)
 {
-    const int first = (phase / (GROUPS * network->layer_count) * GROUPS + phase % GROUPS) * network->capacity;
-    group_t group;
-    group.images = network->images + (long)first * network->image_bytes;
-    group.arena = network->arenas + phase % GROUPS * network->arena_bytes;
-    group.logits = network->logits + (long)first * network->classes;
-    group.count = max(0, min(network->capacity, network->count - first));
-    group.capacity = network->capacity;
-    return group;
+    return divided_up(network->count, network->capacity);
 }
 
-HELPER layer_t layer_of(const network_t *network, int phase)
+HELPER int images_in(const network_t *network, int group)
 {
-    return network->layers[phase / GROUPS % network->layer_count];
+    return min(network->capacity, network->count - group * network->capacity);
 }
 
-HELPER int tiles_in(const network_t *network, int phase)
+HELPER int steps_in(const network_t *network, int group)
 {
-    const group_t group = group_of(network, phase);
-    const layer_t layer = layer_of(network, phase);
-    return tiles_of(&layer, &group);
+    return images_in(network, group) * network->split + network->layer_count - network->split;
 }
 
-// The thread that is waited for may be waiting for a processor: after a while it may have this one.
-HELPER void wait_for(__global int *done, int tiles)
+// What a step is about.
+typedef struct {
+    int number;
+    int layer_number;
+    layer_t layer;
+    batch_t batch;
+    int tiles;
+} step_t;
+
+HELPER step_t step_of(const network_t *network, int group, int slot, int number)
 {
-    for (int turn = 1; __atomic_load_n(done, __ATOMIC_ACQUIRE) < tiles; turn++) {
-        __builtin_ia32_pause();
-        if (turn % 256 == 0) {
-            long result;
-            __asm__ volatile("syscall" : "=a"(result) : "a"(24L) : "rcx", "r11", "memory");  // Linux: sched_yield
-        }
-    }
+    const int images = images_in(network, group);
+    const int one_by_one = images * network->split;
+    const int one = number < one_by_one;
+    const long before = (long)group * network->capacity;
+    step_t step;
+    step.number = number;
+    step.layer_number = one ? number % network->split : network->split + number - one_by_one;
+    step.layer = network->layers[step.layer_number];
+    step.batch.images = network->images + before * network->image_bytes;
+    step.batch.arena = network->arenas + slot * network->arena_bytes;
+    step.batch.logits = network->logits + before * network->classes;
+    step.batch.first = one ? number / network->split : 0;
+    step.batch.count = one ? 1 : images;
+    step.batch.capacity = network->capacity;
+    step.batch.image_bytes = network->one_image_bytes;
+    step.batch.classes = network->classes;
+    step.tiles = tiles_of(&step.layer, &step.batch);
+    return step;
+}
+
+HELPER int step_number(long next)
+{
+    return next / STEP - 1;
+}
+
+HELPER int own_tiles(long next)
+{
+    return next & (HELPED - 1);
+}
+
+HELPER int helped_tiles(long next)
+{
+    return next / HELPED & (HELPED - 1);
 }
 
 INNER long clock_now(void)
@@ -72,48 +104,113 @@ INNER long clock_now(void)
     return ticks;
 }
 
-INNER void run(const network_t *network, __global progress_t *progress, __global element *room, __global long *ticks)
+// The thread that is waited for may be waiting for a processor: after a while it may have this one.
+HELPER void wait_a_little(int turn)
 {
-    const int phases =
-        divided_up(divided_up(network->count, network->capacity), GROUPS) * GROUPS * network->layer_count;
-    for (int phase = 0; phase < phases; phase++) {
-        const group_t group = group_of(network, phase);
-        const layer_t layer = layer_of(network, phase);
-        const int tiles = tiles_of(&layer, &group);
-        __global progress_t *at = progress + phase;
-        if (__atomic_load_n(&at->taken, __ATOMIC_RELAXED) >= tiles)
-            continue;
-        for (int first = 1;; first = 0) {
-            const int tile = __atomic_fetch_add(&at->taken, 1, __ATOMIC_RELAXED);
-            if (tile >= tiles)
-                break;
-            if (first && phase >= GROUPS)
-                wait_for(&at[-GROUPS].done, tiles_in(network, phase - GROUPS));
-            const long start = ticks ? clock_now() : 0;
-            make_tile(&layer, &group, network->constants, tile, room);
-            if (ticks)
-                __atomic_fetch_add(ticks + phase / GROUPS % network->layer_count, clock_now() - start, __ATOMIC_RELAXED);
-            __atomic_fetch_add(&at->done, 1, __ATOMIC_RELEASE);
-        }
+    __builtin_ia32_pause();
+    if (turn % 256 == 255) {
+        long result;
+        __asm__ volatile("syscall" : "=a"(result) : "a"(24L) : "rcx", "r11", "memory");  // Linux: sched_yield
     }
 }
 
-// `progress` is all 0; the launch leaves `next_progress` so, of as many phases, which no launch is using. `rooms` has
-// `room` bytes a thread. `ticks`, if wanted, get the time that each layer took, all threads together, in the processor's
-// own unit, and behind these the time that the threads were here.
+HELPER void make(
+    const network_t *network, const step_t *step, int tile, __global element *room, __global long *ticks)
+{
+    const long start = ticks ? clock_now() : 0;
+    make_tile(&step->layer, &step->batch, network->constants, tile, room);
+    if (ticks)
+        __atomic_fetch_add(ticks + step->layer_number, clock_now() - start, __ATOMIC_RELAXED);
+}
+
+// Makes a group, alone or helped.
+INNER void make_group(
+    const network_t *network, __global progress_t *at, int group, int slot, __global element *room, __global long *ticks)
+{
+    const int steps = steps_in(network, group);
+    at->slot = slot;
+    for (int number = 0; number < steps; number++) {
+        const step_t step = step_of(network, group, slot, number);
+        at->done = 0;
+        __atomic_store_n(&at->next, (number + 1) * STEP, __ATOMIC_RELEASE);
+        int made = 0;
+        for (;; made++) {
+            const long next = __atomic_fetch_add(&at->next, OWN, __ATOMIC_RELAXED);
+            if (own_tiles(next) + helped_tiles(next) >= step.tiles)
+                break;
+            make(network, &step, own_tiles(next), room, ticks);
+        }
+        for (int turn = 0; __atomic_load_n(&at->done, __ATOMIC_ACQUIRE) < step.tiles - made; turn++)
+            wait_a_little(turn);
+    }
+    __atomic_store_n(&at->next, (steps + 1) * STEP, __ATOMIC_RELEASE);
+}
+
+// The tiles that nobody has taken of the step that `next` says, which becomes `step`; 0 before the first and after the last.
+HELPER int tiles_left(const network_t *network, __global progress_t *at, int group, long next, step_t *step)
+{
+    const int number = step_number(next);
+    if (number < 0 || number == steps_in(network, group))
+        return 0;
+    if (number != step->number)
+        *step = step_of(network, group, at->slot, number);
+    return max(0, step->tiles - own_tiles(next) - helped_tiles(next));
+}
+
+// Makes tiles of a group until there are none. Whether that is its end: 0 where others are at its last tiles.
+INNER int help_group(
+    const network_t *network, __global progress_t *at, int group, __global element *room, __global long *ticks)
+{
+    step_t step;
+    step.number = -1;
+    for (;;) {
+        long next = __atomic_load_n(&at->next, __ATOMIC_ACQUIRE);
+        if (!tiles_left(network, at, group, next, &step))
+            return step_number(next) == steps_in(network, group);
+        next = __atomic_fetch_add(&at->next, HELPED, __ATOMIC_ACQUIRE);  // which may be of a later step
+        if (!tiles_left(network, at, group, next, &step))
+            continue;
+        make(network, &step, step.tiles - 1 - helped_tiles(next), room, ticks);
+        __atomic_fetch_add(&at->done, 1, __ATOMIC_RELEASE);
+    }
+}
+
+// `progress` has one for the batch, whose `done` are the groups taken, and one for each group.
+INNER void run(
+    const network_t *network, __global progress_t *progress, int thread, int threads, __global element *room,
+    __global long *ticks)
+{
+    const int groups = groups_in(network);
+    for (int group; (group = __atomic_fetch_add(&progress->done, 1, __ATOMIC_RELAXED)) < groups;) {
+        const int slot = groups <= threads ? group : thread;
+        make_group(network, progress + 1 + group, group, slot, room, ticks);
+    }
+    int finished = 0;
+    for (int turn = 0; finished < groups; turn++) {
+        finished = 0;
+        for (int group = 0; group < groups; group++)
+            finished += help_group(network, progress + 1 + group, group, room, ticks);
+        wait_a_little(turn);
+    }
+}
+
+// `progress` is all 0; the launch leaves `next_progress` so, of which `used` are not, and which no launch is using. `rooms`
+// has `room` bytes a thread. `ticks`, if wanted, get the time that each layer took, all threads together, in the
+// processor's own unit, and behind these the time that the threads were here.
 __kernel void network(
     int count, __global const uchar *images, __global float *logits, __global const layer_t *layers, int layer_count,
-    __global const uchar *constants, __global uchar *arenas, long arena_bytes, int capacity, __global uchar *rooms,
-    long room, int image_bytes, int classes, __global progress_t *progress, __global progress_t *next_progress,
-    int phases, __global long *ticks)
+    int split, __global const uchar *constants, __global uchar *arenas, long arena_bytes, int one_image_bytes,
+    int capacity, __global uchar *rooms, long room, int image_bytes, int classes, __global progress_t *progress,
+    __global progress_t *next_progress, int used, __global long *ticks)
 {
-    const network_t network = {layers, layer_count, constants, images, image_bytes, count,
-                               arenas, arena_bytes, capacity, logits, classes};
+    const network_t network = {layers, layer_count, split, constants, images, image_bytes, count,
+                               capacity, arenas, arena_bytes, one_image_bytes, logits, classes};
     const long start = ticks ? clock_now() : 0;
     if (get_global_id(0) == 0)
-        for (int phase = 0; phase < phases; phase++)
-            next_progress[phase].taken = next_progress[phase].done = 0;
-    run(&network, progress, (__global element *)(rooms + get_global_id(0) * room), ticks);
+        for (int i = 0; i < used; i++)
+            next_progress[i].next = next_progress[i].done = 0;
+    run(&network, progress, get_global_id(0), get_global_size(0),
+        (__global element *)(rooms + get_global_id(0) * room), ticks);
     if (ticks)
         __atomic_fetch_add(ticks + layer_count, clock_now() - start, __ATOMIC_RELAXED);
 }

@@ -5,12 +5,13 @@ lie: in panels of LANES * VECTORS output channels and, within a panel, in words 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from spark_accel.daemon.activation_memory import assign
+from spark_accel.daemon.activation_memory import ActivationMemory, assign
 from spark_accel.daemon.kernels import Tier
 from spark_accel.networks.plan import INPUT, Convolution, Dense, GlobalAveragePool, Int8, Layer, Plan, output_shape
 
@@ -19,41 +20,85 @@ WEIGHTS = {  # their type by layout
     "int16 [out / PANEL][kernel row][column, in / GROUP][PANEL][GROUP]": np.int16,
 }
 
+IMAGES_A_GROUP = 4  # at most: enough that reading weights hardly counts
 SLACK = 64  # bytes behind whatever kernels read or write: they do so in whole vectors
 _WORD = 4
 _KINDS = ("convolution", "max_pool", "global_average_pool", "dense")
+_SOURCES = ("in place", "copied windows", "copied rows")
 _TILE_BYTES = 96 * 2**10  # of a tile's inputs: they stay in the second-level cache
-_TILE_PRODUCTS = 1_000_000  # of a tile: some 5 to 15 microseconds, so that threads end a layer together
-_TILE_CHANNELS = 128  # of a tile: enough for the copying of its inputs to hardly count
+_TILE_DOTS = 60_000  # instructions in a tile: some 10 to 20 microseconds, so that threads end a layer together
+_TILE_CHANNELS = 256  # of a tile: enough for the copying of its inputs to hardly count
+_MAX_TILES = 2**19  # of a layer: kernels count them in 20 bits
 
 Shape = tuple[int, int, int]
+
+
+class Place(NamedTuple):
+    """An activation's place in an arena: place_t of the kernels."""
+
+    before: int  # bytes, an image where it is `of_group`
+    of_group: bool  # whether it is there for all images of a group, or for one at a time
+
+
+_NOWHERE = Place(-1, False)
 
 
 @dataclass(frozen=True, eq=False)
 class Program:
     """`layers` is layer_t [n] as [n, fields], which fit in 32 bits if arena and constants do; `constants` are bytes.
 
-    An arena of activations takes `arena_bytes` an image, copied inputs take `room_bytes` a thread. `offsets` are the
-    activations' places in the arena, in bytes an image.
+    The layers before `split` are made for one image at a time. Activations that only these use take `image_bytes`, the
+    others `group_bytes` an image of a group, copied inputs `room_bytes` a thread. `places` are the activations' in
+    their part, in bytes an image.
     """
 
     layers: npt.NDArray[np.int64]
     constants: npt.NDArray[np.uint8]
-    arena_bytes: int
+    split: int
+    image_bytes: int
+    group_bytes: int
     room_bytes: int
-    offsets: dict[str, int]
+    places: dict[str, Place]
 
 
 def program(plan: Plan, tier: Tier) -> Program:
     """The program of a valid plan for a tier whose layout of weights is in `WEIGHTS`."""
-    memory = assign(plan)
-    starts = np.cumsum([0, *(_aligned(size) for size in memory.sizes)])
-    offsets = {name: int(starts[number]) for name, number in memory.buffer.items()}
+    split = best_split(plan)
+    memory = assign(plan, split)
+    places, (image_bytes, group_bytes) = _places(memory)
     constants = _Constants()
     shapes = plan.shapes()
-    writer = _Writer(tier, offsets, constants)
+    writer = _Writer(tier, places, constants)
     rows = [writer.row(layer, shapes[layer.input]) for layer in plan.layers]
-    return Program(np.array(rows, np.int64), constants.bytes(), int(starts[-1]), writer.room_bytes, offsets)
+    table = np.array(rows, np.int64)
+    return Program(table, constants.bytes(), split, image_bytes, group_bytes, writer.room_bytes, places)
+
+
+def best_split(plan: Plan) -> int:
+    """The layer from which on images had best be made together: then weights are read once for all of them.
+
+    Before it, they are made one by one, so that activations stay in a thread's cache. Bytes decide.
+    """
+    shapes = plan.shapes()
+
+    def gain(layer: Layer) -> int:
+        read = [layer.input, *([layer.residual] if isinstance(layer, Convolution) and layer.residual else [])]
+        written = prod(shapes.get(layer.output, (0,)))
+        weights = layer.weights.nbytes if isinstance(layer, Convolution | Dense) else 0
+        return weights - written - sum(prod(shapes[name]) for name in read)
+
+    gains = [0, *np.cumsum([gain(layer) for layer in reversed(plan.layers)])]
+    return len(plan.layers) - int(np.argmax(gains))
+
+
+def _places(memory: ActivationMemory) -> tuple[dict[str, Place], tuple[int, int]]:
+    """Where activations lie, and the bytes of both parts of an arena, an image."""
+    sizes = [0, 0]
+    starts = []
+    for size, late in zip(memory.sizes, memory.late, strict=True):
+        starts.append(Place(sizes[late], late))
+        sizes[late] += _aligned(size)
+    return {name: starts[number] for name, number in memory.buffer.items()}, (sizes[0], sizes[1])
 
 
 class _Constants:
@@ -77,11 +122,12 @@ class _Constants:
 class _Writer:
     """Writes rows of the table, in the order of the fields of layer_t."""
 
-    def __init__(self, tier: Tier, offsets: dict[str, int], constants: _Constants) -> None:
-        self._offsets = offsets
+    def __init__(self, tier: Tier, places: dict[str, Place], constants: _Constants) -> None:
+        self._places = places
         self._constants = constants
         self._group = tier.defines["GROUP"]
-        self._panel = tier.defines["LANES"] * tier.defines["VECTORS"]
+        self._lanes = tier.defines["LANES"]
+        self._panel = self._lanes * tier.defines["VECTORS"]
         self._pixels = tier.defines["PIXELS"]
         self._weights = WEIGHTS[tier.layouts["weights"]]
         self.room_bytes = SLACK
@@ -92,9 +138,9 @@ class _Writer:
         residual = layer.residual if isinstance(layer, Convolution) else None
         return (
             _KINDS.index(layer.kind),
-            -1 if layer.input == INPUT else self._offsets[layer.input],
-            self._offsets.get(layer.output, -1),
-            -1 if residual is None else self._offsets[residual],
+            *(_NOWHERE if layer.input == INPUT else self._places[layer.input]),
+            *self._places.get(layer.output, _NOWHERE),
+            *(_NOWHERE if residual is None else self._places[residual]),
             *shape,
             *out_shape,
             *self._window(layer),
@@ -114,12 +160,14 @@ class _Writer:
         """Where weights, bias, multiplier, zero_point, pad_value and residual_multiplier start; 0 for none."""
         add = self._constants.add
         if isinstance(layer, Convolution):
-            residual = 0 if layer.residual_multiplier is None else add(self._ordered(layer.residual_multiplier))
+            residual = 0
+            if layer.residual_multiplier is not None:
+                residual = add(_in_parts(self._ordered(layer.residual_multiplier)))
             return (
                 add(self._packed(_in_vectors(self._panels(layer.weights)))),
                 add(self._ordered(layer.bias)),
                 add(self._ordered(layer.multiplier)),
-                add(self._ordered(layer.zero_point.astype(np.int32))),
+                add(self._filled(layer.zero_point.astype(np.int16))),
                 add(np.pad(layer.pad_value, (0, SLACK))),
                 residual,
             )
@@ -131,20 +179,36 @@ class _Writer:
         return 0, 0, 0, 0, 0, 0
 
     def _tiling(self, layer: Layer, shape: Shape, out_shape: Shape) -> tuple[int, ...]:
-        """row_words, in_place, tile_pixels, tile_panels."""
+        """row_words, source, tile_units, tile_panels."""
         if not isinstance(layer, Convolution | Dense):
             return 0, 0, 0, 0
         rows, columns = layer.weights.shape[1:3] if isinstance(layer, Convolution) else (1, 1)
         row_words = -(-columns * shape[2] // self._group)
-        window_bytes = rows * row_words * _WORD
         panels = -(-out_shape[2] // self._panel)
         tile_panels = min(panels, max(1, _TILE_CHANNELS // self._panel))
-        products = rows * row_words * self._group * tile_panels * self._panel * self._pixels
-        blocks = max(1, min(_TILE_BYTES // (window_bytes * self._pixels), _TILE_PRODUCTS // products))
-        in_place = self._reads_in_place(layer, shape)
-        if not in_place:
-            self.room_bytes = max(self.room_bytes, blocks * self._pixels * window_bytes + SLACK)
-        return row_words, int(in_place), blocks * self._pixels, tile_panels
+        dots = rows * row_words * tile_panels * self._panel // self._lanes  # a pixel
+        source = self._source(layer, shape, out_shape)
+        if source == "copied rows":
+            assert isinstance(layer, Convolution)  # noqa: S101 - for mypy: others have one window
+            pixels = (out_shape[1] - 1) * layer.stride[1] + columns
+            unit_bytes = rows * pixels * shape[2] * _WORD // self._group
+            units = max(1, min(_TILE_BYTES // unit_bytes, _TILE_DOTS // (dots * out_shape[1])))
+        else:
+            unit_bytes = rows * row_words * _WORD
+            blocks = min(_TILE_BYTES // unit_bytes, _TILE_DOTS // dots) // self._pixels
+            least = -(-prod(out_shape[:2]) * IMAGES_A_GROUP * -(-panels // tile_panels) // _MAX_TILES)
+            units = max(1, blocks, -(-least // self._pixels)) * self._pixels
+        if source != "in place":
+            self.room_bytes = max(self.room_bytes, units * unit_bytes + SLACK)
+        return row_words, _SOURCES.index(source), units, tile_panels
+
+    def _source(self, layer: Convolution | Dense, shape: Shape, out_shape: Shape) -> str:
+        """How windows are read. Rows are copied where they are long enough for blocks of pixels, and overlap."""
+        if self._reads_in_place(layer, shape):
+            return "in place"
+        if isinstance(layer, Dense) or out_shape[1] < 2 * self._pixels or layer.stride[1] >= layer.weights.shape[2]:
+            return "copied windows"
+        return "copied rows"
 
     def _reads_in_place(self, layer: Convolution | Dense, shape: Shape) -> bool:
         """Whether inputs lie as they are multiplied: bytes, one window behind the other."""
@@ -179,6 +243,11 @@ def _in_vectors(panels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Channels [panels, PANEL, ...]: 0 to 3, 8 to 11 and so on to the first vector, the others to the second."""
     fours = panels.reshape(len(panels), -1, 2, 4, *panels.shape[2:])
     return np.swapaxes(fours, 1, 2).reshape(panels.shape)
+
+
+def _in_parts(multiplier: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
+    """Each as two shorts, the lower 7 bits and those above."""
+    return np.stack([multiplier & 127, multiplier >> 7], axis=-1).astype(np.int16)
 
 
 def _aligned(size: int) -> int:

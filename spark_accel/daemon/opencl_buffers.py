@@ -19,9 +19,10 @@ def buffer(queue: cl.CommandQueue, purpose: str, nbytes: int) -> cl.Buffer:
             f"{purpose} take {nbytes:,} bytes that must lie together in the memory of device '{device.name}', which"
             f" allows {device.max_mem_alloc_size:,}: use partitions of fewer rows, fewer clusters or classes"
         )
-    # Where the device is the host's processor, rows are read to where the kernels want them.
-    host = cl.mem_flags.ALLOC_HOST_PTR if device.type & cl.device_type.CPU else cl.mem_flags(0)
-    return cl.Buffer(queue.context, cl.mem_flags.READ_WRITE | host, max(nbytes, 1))
+    flags: int = cl.mem_flags.READ_WRITE
+    if device.type & cl.device_type.CPU:  # the host's processor: rows are read to where the kernels want them
+        flags |= cl.mem_flags.ALLOC_HOST_PTR
+    return cl.Buffer(queue.context, flags, max(nbytes, 1))
 
 
 def in_place(queue: cl.CommandQueue, values: npt.NDArray[Any]) -> cl.Buffer:

@@ -4,18 +4,18 @@ Images are read where they are staged. What the launch is told about the network
 """
 
 import time
+from math import prod
 
 import numpy as np
 import pyopencl as cl
 
 from spark_accel.daemon.kernels import Tier
-from spark_accel.daemon.network_program import program
-from spark_accel.daemon.opencl_network_memory import NetworkMemory, largest_buffer
+from spark_accel.daemon.network_program import IMAGES_A_GROUP, program
+from spark_accel.daemon.opencl_network_memory import NetworkMemory
 from spark_accel.networks.plan import Float32, Plan, UInt8
 
-_ARENA_BYTES = 4 * 2**20  # of the activations of a group of images: those of all groups stay in the last cache
 _PROGRESS_BYTES = 128  # of progress_t
-_COUNT, _CAPACITY, _PROGRESS, _NEXT_PROGRESS, _PHASES, _TICKS = 0, 8, 13, 14, 15, 16  # arguments that change
+_COUNT, _CAPACITY, _PROGRESS, _NEXT_PROGRESS, _USED, _TICKS = 0, 10, 15, 16, 17, 18  # arguments that change
 
 
 class NetworkLaunch:
@@ -25,24 +25,21 @@ class NetworkLaunch:
         self._plan = plan
         self._queue = queue = memory.queue
         self._threads = queue.device.max_compute_units
-        self._groups = tier.defines["GROUPS"]
         self._tables = tables = program(plan, tier)
-        fitting = min(_ARENA_BYTES, largest_buffer(queue.device) // self._groups) // tables.arena_bytes
-        self._capacity = max(1, min(fitting, -(-max_batch // self._groups)))
-        arena = self._capacity * tables.arena_bytes
+        self._arena = tables.image_bytes + tables.group_bytes * self._capacity(max_batch)
+        arenas = self._arena * min(self._threads, max_batch)
         rooms = self._threads * tables.room_bytes
-        arenas = self._groups * arena
         largest = max(arenas, rooms, tables.constants.nbytes)
-        memory.require(arenas + rooms + tables.constants.nbytes, largest, self._groups * self._capacity)
+        memory.require(arenas + rooms + tables.constants.nbytes, largest, max_batch)
         with memory.shortage_named():
             staging, self.images = memory.staging((max_batch, plan.height, plan.width, 3))
             self._logits = memory.buffer(4 * plan.classes * max_batch)
             self._arenas = memory.buffer(arenas)
             self._ticks = memory.buffer(8 * (len(plan.layers) + 1))
             # A launch finds one of these all 0 and leaves the other so.
-            size = self._phases(max_batch) * _PROGRESS_BYTES
+            size = (1 + max_batch) * _PROGRESS_BYTES
             self._progress = [memory.buffer(size), memory.buffer(size)]
-            self._used = [0, 0]  # phases of each that are not 0
+            self._used = [0, 0]  # of each, those that are not 0
             for progress in self._progress:
                 cl.enqueue_fill_buffer(queue, progress, np.zeros(1, np.int32), 0, size)
             self._kernel = cl.Kernel(built, "network")
@@ -52,9 +49,11 @@ class NetworkLaunch:
                 self._logits,
                 memory.constant(tables.layers.astype(np.int32)),
                 np.int32(len(plan.layers)),
+                np.int32(tables.split),
                 memory.constant(tables.constants),
                 self._arenas,
-                np.int64(arena),
+                np.int64(self._arena),
+                np.int32(tables.image_bytes),
                 np.int32(0),
                 memory.buffer(rooms),
                 np.int64(tables.room_bytes),
@@ -86,37 +85,27 @@ class NetworkLaunch:
         return [float(one) for one in ticks[:-1] * (seconds / ticks[-1])]
 
     def activation(self, name: str, n: int) -> UInt8:
-        """See Execution. Of more images than all groups take, the first are gone."""
+        """See Execution. Of a batch in one group, what has a place for all of its images."""
         shape = self._plan.shapes()[name]
-        capacity = self._capacity_for(n)
-        arenas = np.empty(self._arenas.size, np.uint8)
-        cl.enqueue_copy(self._queue, arenas, self._arenas)
-        values: list[UInt8] = []
-        for first in range(0, n, capacity):
-            start = (
-                len(values) % self._groups * self._capacity * self._tables.arena_bytes
-                + self._tables.offsets[name] * capacity
-            )
-            group = (min(capacity, n - first), *shape)
-            values.append(arenas[start : start + int(np.prod(group))].reshape(group))
-        return np.concatenate(values)
+        place = self._tables.places[name]
+        arena = np.empty(self._arena, np.uint8)
+        cl.enqueue_copy(self._queue, arena, self._arenas)
+        start = self._tables.image_bytes + place.before * self._capacity(n) if place.of_group else place.before
+        return arena[start : start + n * prod(shape)].reshape(n, *shape)
 
     def _enqueue(self, n: int) -> None:
         self._progress.reverse()
         self._used.reverse()
+        capacity = self._capacity(n)
         self._kernel.set_arg(_COUNT, np.int32(n))
-        self._kernel.set_arg(_CAPACITY, np.int32(self._capacity_for(n)))
+        self._kernel.set_arg(_CAPACITY, np.int32(capacity))
         self._kernel.set_arg(_PROGRESS, self._progress[0])
         self._kernel.set_arg(_NEXT_PROGRESS, self._progress[1])
-        self._kernel.set_arg(_PHASES, np.int32(self._used[1]))
-        self._used = [self._phases(n), 0]
+        self._kernel.set_arg(_USED, np.int32(self._used[1]))
+        self._used = [1 + -(-n // capacity), 0]
         cl.enqueue_nd_range_kernel(self._queue, self._kernel, (self._threads,), (1,))
 
-    def _capacity_for(self, n: int) -> int:
-        """Images a group, so that all groups are alike."""
-        rounds = -(-n // (self._groups * self._capacity))
-        return -(-n // (self._groups * rounds))
-
-    def _phases(self, n: int) -> int:
-        rounds = -(-n // (self._groups * self._capacity_for(n)))
-        return rounds * self._groups * len(self._plan.layers)
+    def _capacity(self, n: int) -> int:
+        """Images a group: so many that each thread has a group, and all groups are about alike."""
+        groups = -(-n // min(IMAGES_A_GROUP, -(-n // self._threads)))
+        return -(-n // groups)

@@ -34,6 +34,7 @@ INPUT = "image"
 MAX_SIDE = 4096
 MAX_CHANNELS = 65536
 MAX_LAYERS = 4096
+MAX_RESIDUAL_MULTIPLIER = 2**22 - 1  # kernels multiply by it in two parts of 16 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class Convolution:
     zero_point: UInt8  # [out]
     pad_value: UInt8  # [in]
     residual: str | None = None  # an activation of the output's shape
-    residual_multiplier: Int32 | None = None  # [out]
+    residual_multiplier: Int32 | None = None  # [out], at most MAX_RESIDUAL_MULTIPLIER either way
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,8 +290,13 @@ def _check_convolution(
     _array(where, "pad_value", layer.pad_value, np.uint8, (shape[2],))
     _check_multiplier(where, layer.multiplier, out)
     _require((layer.residual is None) == (layer.residual_multiplier is None), f"{where}: half a residual")
-    if layer.residual is not None:
+    if layer.residual is not None and layer.residual_multiplier is not None:
         _array(where, "residual_multiplier", layer.residual_multiplier, np.int32, (out,))
+        largest = int(np.abs(layer.residual_multiplier.astype(np.int64)).max(initial=0))
+        _require(
+            largest <= MAX_RESIDUAL_MULTIPLIER,
+            f"{where}: residual_multiplier of {largest}, at most {MAX_RESIDUAL_MULTIPLIER}",
+        )
         expected = output_shape(layer, shape)
         _require(
             shapes.get(layer.residual) == expected,
