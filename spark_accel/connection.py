@@ -14,15 +14,18 @@ from typing import Any, NamedTuple
 
 import grpc
 import numpy.typing as npt
-from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.grpc import InferenceServerClient, InferResult
+from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
 from spark_accel import launch
 from spark_accel.errors import AccelError, ModelError, RegionMemoryError
 from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 from spark_accel.settings import Settings
+from spark_accel.unary_channel import UnaryChannel
 
 _LEASE_KEY = "spark-accel-lease"
+_MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 _SECONDS = 60.0  # for calls that no model runs in
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -64,6 +67,10 @@ class Connection:
         launch.ensure(settings)
         self.retired = False
         self._lost = lost
+        self._socket = settings.daemon_socket
+        self._own = threading.local()
+        self._channels: list[UnaryChannel] = []  # of all threads
+        self._lock = threading.Lock()
         self._loaded: set[str] = set()
         self._channel = grpc.insecure_channel(settings.daemon_address, options=_OPTIONS)
         self._triton = InferenceServerClient(settings.daemon_address, channel_args=list(_OPTIONS))
@@ -95,13 +102,19 @@ class Connection:
     def close(self) -> None:
         """Gives the lease back."""
         self._lease_call.cancel()
-        self._triton.close()
+        self._close_channels()
         self._channel.close()
 
     def _end(self) -> None:
         # over a connection that broke as it was made, grpcio may wait for an answer without end
-        self._triton.close()
+        self._close_channels()
         self._lost()
+
+    def _close_channels(self) -> None:
+        self._triton.close()
+        with self._lock:
+            for channel in self._channels:
+                channel.close()
 
     def load(self, name: str) -> None:
         """Loads a model unless this connection has done so; raises ModelError if it can't be loaded."""
@@ -163,14 +176,30 @@ class Connection:
         self, model: str, images: Images, outputs: tuple[str, ...], parameters: Mapping[str, int]
     ) -> tuple[npt.NDArray[Any], ...]:
         """Runs a network; gives these of its outputs."""
-        tensor = InferInput("image", list(images.shape), "UINT8")
-        tensor.set_shared_memory(images.region, math.prod(images.shape), images.offset)
-        wanted = [InferRequestedOutput(name) for name in outputs]
+        request = pb.ModelInferRequest(model_name=model)
+        tensor = request.inputs.add(name="image", datatype="UINT8", shape=images.shape)
+        tensor.parameters["shared_memory_region"].string_param = images.region
+        tensor.parameters["shared_memory_byte_size"].int64_param = math.prod(images.shape)
+        tensor.parameters["shared_memory_offset"].int64_param = images.offset
+        for name in outputs:
+            request.outputs.add(name=name)
+        for name, value in parameters.items():
+            request.parameters[name].int64_param = value
         with self._of_model(model):
-            answer = self._triton.infer(
-                model, [tensor], outputs=wanted, headers=self._headers, parameters=dict(parameters)
-            )
+            response = self._of_thread().call(_MODEL_INFER, request.SerializeToString(), self._headers)
+        answer = InferResult(pb.ModelInferResponse.FromString(response))
         return tuple(answer.as_numpy(name) for name in outputs)
+
+    def _of_thread(self) -> UnaryChannel:
+        """The calling thread's own channel for requests."""
+        channel: UnaryChannel | None = getattr(self._own, "channel", None)
+        if channel is None or not channel.usable:
+            channel = self._own.channel = UnaryChannel(self._socket)
+            with self._lock:
+                self._channels = [one for one in self._channels if one.usable] + [channel]
+            if not self._lease_call.is_active():
+                channel.close()  # `_end` may not have seen it
+        return channel
 
     @contextmanager
     def _of_model(self, name: str) -> Iterator[None]:

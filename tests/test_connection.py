@@ -2,7 +2,7 @@
 # ruff: noqa: ARG002, N802 - methods are gRPC's
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2_grpc
 
-from spark_accel.connection import Again, Connection
+from spark_accel.connection import Again, Connection, Images
 from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 from spark_accel.settings import from_environment, override
 
@@ -31,6 +31,8 @@ class Silent(service_pb2_grpc.GRPCInferenceServiceServicer, accel_pb2_grpc.NodeS
         self.over.wait(60)
         raise AssertionError("it is silent")
 
+    ModelInfer = RepositoryModelLoad
+
 
 @pytest.fixture
 def silent(tmp_path: Path) -> Iterator[tuple[Silent, Connection]]:
@@ -47,10 +49,24 @@ def silent(tmp_path: Path) -> Iterator[tuple[Silent, Connection]]:
     server.stop(None).wait()
 
 
-def test_no_request_waits_longer_than_the_lease_lasts(silent: tuple[Silent, Connection]) -> None:
+def load(connection: Connection) -> None:
+    connection.load("model")
+
+
+def infer(connection: Connection) -> None:
+    connection.infer("model", Images("region", 0, (1, 2, 2, 3)), ("logits",), {})
+
+
+REQUESTS = pytest.mark.parametrize("ask", [load, infer])
+
+
+@REQUESTS
+def test_no_request_waits_longer_than_the_lease_lasts(
+    silent: tuple[Silent, Connection], ask: Callable[[Connection], None]
+) -> None:
     daemon, connection = silent
     with ThreadPoolExecutor(1) as thread:
-        call = thread.submit(connection.load, "model")
+        call = thread.submit(ask, connection)
         assert daemon.asked.wait(20)
 
         daemon.ends.set()
@@ -58,7 +74,10 @@ def test_no_request_waits_longer_than_the_lease_lasts(silent: tuple[Silent, Conn
         assert isinstance(call.exception(20), Again)
 
 
-def test_what_is_asked_after_the_lease_is_asked_again(silent: tuple[Silent, Connection]) -> None:
+@REQUESTS
+def test_what_is_asked_after_the_lease_is_asked_again(
+    silent: tuple[Silent, Connection], ask: Callable[[Connection], None]
+) -> None:
     daemon, connection = silent
 
     daemon.ends.set()
@@ -66,5 +85,5 @@ def test_what_is_asked_after_the_lease_is_asked_again(silent: tuple[Silent, Conn
 
     assert not connection.alive
     with pytest.raises(Again):
-        connection.load("model")
+        ask(connection)
     assert connection.unregister("region")

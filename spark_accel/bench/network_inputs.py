@@ -29,6 +29,7 @@ class NetworkInputs:
     labelled: Path | None
     right: tuple[int, ...]
     is_random: bool
+    photographs: str  # how many there are, for people
 
 
 def prepare(options: Options, folder: Path) -> NetworkInputs:
@@ -51,9 +52,20 @@ def prepare(options: Options, folder: Path) -> NetworkInputs:
     side = (network.height, network.width)
     parameters = model_store.facts(version.parents[1], version.parent.name).parameters
     resize = int(parameters.get("resize", default_resize(max(side))))
-    np.save(folder / "calibration.npy", calibration_images.read(photographs, side, resize))
+    calibrating = calibration_images.read(photographs, side, resize)
+    np.save(folder / "calibration.npy", calibrating)
     labelled, right = _labelled(options, side, resize, folder)
-    return NetworkInputs(name, onnx, version, preprocessing, folder / "calibration.npy", labelled, right, is_random)
+    return NetworkInputs(
+        name=name,
+        onnx=onnx,
+        plan=version,
+        preprocessing=preprocessing,
+        calibration=folder / "calibration.npy",
+        labelled=labelled,
+        right=right,
+        is_random=is_random,
+        photographs=f"{len(calibrating)} for calibration" + (f", {len(right)} with labels" if labelled else ""),
+    )
 
 
 def _labelled(

@@ -37,7 +37,7 @@ def measure(options: Options) -> dict[str, Any]:
             profile = contenders[0].profile(min(_PROFILED_BATCH, max(options.batches)))
     return {
         "network": inputs.name,
-        "images": options.images or "the package's photographs",
+        "images": inputs.photographs,
         "random_weights": inputs.is_random,
         "threads": options.threads,
         "rounds": options.rounds,

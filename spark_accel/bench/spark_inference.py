@@ -45,6 +45,7 @@ def measure(options: Options) -> dict[str, Any]:
         }
         with session(folder, options.threads, False, conf) as spark:
             photographs = _photographs(spark, options)
+            number_of_photographs = photographs.count()
             images = max(32, round(_IMAGES * options.scale))
             rows = _repeated(spark, photographs, images, options.threads)
             for one in contenders:
@@ -56,7 +57,7 @@ def measure(options: Options) -> dict[str, Any]:
             long = _long_run(spark, contenders[0], photographs, options) if options.rows else None
     return {
         "network": inputs.name,
-        "images": options.images or "the package's photographs",
+        "images": f"{number_of_photographs} photographs",
         "threads": options.threads,
         "images_a_turn": images,
         "contenders": [one.facts() for one in contenders],

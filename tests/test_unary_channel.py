@@ -1,0 +1,96 @@
+"""Blocking calls over a socket of their own, to our server and to grpcio's."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from conftest import eventually
+from grpc_service import Running, running
+
+from spark_accel.unary_channel import CallError, UnaryChannel
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Running]:
+    with running(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def channel(server: Running) -> Iterator[UnaryChannel]:
+    channel = UnaryChannel(server.path)
+    yield channel
+    channel.close()
+
+
+def unavailable(error: BaseException | None) -> bool:
+    return isinstance(error, CallError) and error.code() == grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000, 20 * 2**20])
+def test_requests_and_responses_may_have_any_size(channel: UnaryChannel, size: int) -> None:
+    request = bytes(range(256)) * (size // 256) + bytes(size % 256)
+
+    assert channel.call("/test/Echo", request, {"suffix": "!"}) == request + b"!"
+    assert channel.call("/test/Echo", request, {}) == request
+
+
+def test_a_refusal_has_its_code_and_words(channel: UnaryChannel) -> None:
+    with pytest.raises(CallError) as refused:
+        channel.call("/test/Refuse", "schön".encode(), {})
+
+    assert (refused.value.code().name, refused.value.details()) == ("FAILED_PRECONDITION", "not schön, 100 %\n")
+    assert channel.call("/test/Echo", b"on", {}) == b"on"
+
+
+def test_a_server_that_ends_makes_its_calls_unavailable(server: Running, channel: UnaryChannel) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        call = thread.submit(channel.call, "/test/Hang", b"", {})
+        eventually(lambda: server.service.log == ["hangs"])
+        server.stop_server()
+
+        assert unavailable(call.exception(20))
+    with pytest.raises(CallError) as after:
+        channel.call("/test/Echo", b"", {})
+    assert unavailable(after.value)
+
+
+def test_closing_ends_the_call_that_another_thread_waits_for(server: Running, channel: UnaryChannel) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        call = thread.submit(channel.call, "/test/Hang", b"", {})
+        eventually(lambda: server.service.log == ["hangs"])
+
+        channel.close()
+
+        assert unavailable(call.exception(20))
+    eventually(lambda: server.service.log == ["hangs", "cancelled"])
+
+
+def test_where_no_server_is_the_call_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(CallError) as error:
+        UnaryChannel(tmp_path / "none")
+
+    assert unavailable(error.value)
+
+
+def test_grpcios_own_server_is_understood(tmp_path: Path) -> None:
+    def refuse(request: bytes, context: grpc.ServicerContext) -> bytes:
+        context.abort(grpc.StatusCode.NOT_FOUND, f"no {request.decode()}")
+
+    methods = {
+        "Echo": grpc.unary_unary_rpc_method_handler(lambda request, _: request),
+        "Refuse": grpc.unary_unary_rpc_method_handler(refuse),
+    }
+    server = grpc.server(ThreadPoolExecutor(1), options=[("grpc.max_receive_message_length", -1)])
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test", methods),))
+    server.add_insecure_port(f"unix:{tmp_path}/s")
+    server.start()
+    channel = UnaryChannel(tmp_path / "s")
+
+    assert channel.call("/test/Echo", bytes(5_000_000), {}) == bytes(5_000_000)
+    with pytest.raises(CallError, match="no thing"):
+        channel.call("/test/Refuse", b"thing", {})
+    channel.close()
+    server.stop(None).wait()
