@@ -187,17 +187,17 @@ class _Writer:
         panels = -(-out_shape[2] // self._panel)
         tile_panels = min(panels, max(1, _TILE_CHANNELS // self._panel))
         dots = rows * row_words * tile_panels * self._panel // self._lanes  # a pixel
+        unit_bytes = rows * row_words * _WORD
+        step, wanted = self._pixels, prod(out_shape[:2])  # units that are made at once; those of an image
         source = self._source(layer, shape, out_shape)
-        if source == "copied rows":
-            assert isinstance(layer, Convolution)  # noqa: S101 - for mypy: others have one window
+        if isinstance(layer, Convolution) and source == "copied rows":
             pixels = (out_shape[1] - 1) * layer.stride[1] + columns
             unit_bytes = rows * pixels * shape[2] * _WORD // self._group
-            units = max(1, min(_TILE_BYTES // unit_bytes, _TILE_DOTS // (dots * out_shape[1])))
-        else:
-            unit_bytes = rows * row_words * _WORD
-            blocks = min(_TILE_BYTES // unit_bytes, _TILE_DOTS // dots) // self._pixels
-            least = -(-prod(out_shape[:2]) * IMAGES_A_GROUP * -(-panels // tile_panels) // _MAX_TILES)
-            units = max(1, blocks, -(-least // self._pixels)) * self._pixels
+            dots *= out_shape[1]
+            step, wanted = 1, out_shape[0]
+        best = min(_TILE_BYTES // unit_bytes, _TILE_DOTS // dots)
+        least = -(-wanted * IMAGES_A_GROUP * -(-panels // tile_panels) // _MAX_TILES)
+        units = max(step, best // step * step, -(-least // step) * step)
         if source != "in place":
             self.room_bytes = max(self.room_bytes, units * unit_bytes + SLACK)
         return row_words, _SOURCES.index(source), units, tile_panels
