@@ -28,6 +28,7 @@ from spark_accel.functions import predict
 from spark_accel.networks import calibration_images
 
 _IMAGES = 384  # of a turn
+_WARM_UP = 32  # images a core before it: Python workers start, and load their network
 _SAMPLE_SECONDS = 0.2
 _POOL = "SPARK_BENCH_CONTENDER"  # Spark keeps Python workers by their environment
 
@@ -48,11 +49,11 @@ def measure(options: Options) -> dict[str, Any]:
             number_of_photographs = photographs.count()
             images = max(32, round(_IMAGES * options.scale))
             rows = _repeated(spark, photographs, images, options.threads)
-            for one in contenders:
-                one.turn(spark, rows, images, counts=False)
+            few = _repeated(spark, photographs, _WARM_UP * options.threads, options.threads)
             for number in range(options.rounds):
                 progress.say(f"{images} images, round {number + 1} of {options.rounds}")
                 for one in contenders:
+                    one.run(spark, few)
                     one.turn(spark, rows, images)
             long = _long_run(spark, contenders[0], photographs, options) if options.rows else None
     return {
@@ -74,8 +75,17 @@ class _Contender:
         self._turns: list[dict[str, float]] = []
         self._failed = ""
 
-    def turn(self, spark: SparkSession, rows: DataFrame, images: int, counts: bool = True) -> float:
-        """Seconds to classify all rows; 0.0 once it has failed, save that our own failure is one of the bench."""
+    def turn(self, spark: SparkSession, rows: DataFrame, images: int) -> None:
+        """Measures how long it takes to classify all rows, unless it has failed."""
+        seconds = self.run(spark, rows)
+        if not self._failed:
+            self._turns.append({"images": images, "seconds": seconds})
+
+    def run(self, spark: SparkSession, rows: DataFrame) -> float:
+        """Seconds to classify all rows; 0.0 once it has failed, save that our own failure is one of the bench.
+
+        Spark ends Python workers that were idle for a minute, and with them what they had loaded.
+        """
         if self._failed:
             return 0.0
         spark.sparkContext.environment[_POOL] = self._name
@@ -87,10 +97,7 @@ class _Contender:
                 raise
             self._failed = str(error).splitlines()[0]
             return 0.0
-        seconds = time.perf_counter() - start
-        if counts:
-            self._turns.append({"images": images, "seconds": seconds})
-        return seconds
+        return time.perf_counter() - start
 
     def facts(self) -> dict[str, Any]:
         return {"name": self._name, "title": self._title, "turns": self._turns, "failed": self._failed}
@@ -154,11 +161,12 @@ def _repeated(spark: SparkSession, photographs: DataFrame, images: int, partitio
 def _long_run(spark: SparkSession, ours: _Contender, photographs: DataFrame, options: Options) -> dict[str, Any]:
     """The first tenth of the rows, then all: images/s and memory at the end of each."""
     found = {}
+    ours.run(spark, _repeated(spark, photographs, _WARM_UP * options.threads, options.threads))
     for name, images in (("first", max(1, options.rows // 10)), ("all", options.rows)):
         progress.say(f"{images:,} images")
         rows = _repeated(spark, photographs, images, options.threads)
         with _Memory(Path(spark.conf.get("spark.accel.daemon.socket") or "")) as memory:
-            seconds = ours.turn(spark, rows, images, counts=False)
+            seconds = ours.run(spark, rows)
         found[name] = {"images": images, "seconds": seconds, "memory_bytes": memory.at_the_end()}
     return found
 
