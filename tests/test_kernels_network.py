@@ -27,9 +27,7 @@ from spark_accel.daemon.opencl_network import OpenCLNetwork
 from spark_accel.daemon.reference_network import ReferenceNetwork
 from spark_accel.networks import reference
 from spark_accel.networks.plan import (
-    INPUT,
     MAX_RESIDUAL_MULTIPLIER,
-    Convolution,
     Dense,
     GlobalAveragePool,
     Layer,
@@ -374,24 +372,3 @@ def test_a_network_too_large_for_the_device_is_an_error_that_says_how_much_it_wa
 
     with pytest.raises(DeviceMemoryError, match=r"wants [\d,.]+ MiB of the memory of device '.*the device has"):
         OpenCLNetwork(plan, device, 4)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(1, 3), min_size=1, max_size=4), st.integers(1, 9), seeds)
-def test_activations_that_are_needed_at_once_have_buffers_of_their_own(
-    blocks: list[int], channels: int, seed: int
-) -> None:
-    plan = random_plan(np.random.default_rng(seed), blocks=tuple(blocks), channels=channels)
-
-    memory = activation_memory.assign(plan)
-
-    content = {memory.buffer[INPUT]: INPUT}
-    for layer in plan.layers:
-        residual = layer.residual if isinstance(layer, Convolution) else None
-        for name in {layer.input, residual} - {None}:
-            assert content[memory.buffer[name]] == name
-        if not isinstance(layer, Dense):
-            assert memory.sizes[memory.buffer[layer.output]] >= np.prod(plan.shapes()[layer.output])
-            assert memory.buffer[layer.output] not in {memory.buffer[layer.input], memory.buffer.get(residual)}
-            content[memory.buffer[layer.output]] = layer.output
-    assert len(memory.sizes) <= 4
