@@ -112,7 +112,7 @@ def plan_around(rng: np.random.Generator, shape: Shape, *layers: Layer) -> Plan:
 
 def assert_equals_reference(target: Target, plan: Plan, images: UInt8) -> None:
     with pytest.MonkeyPatch.context() as patch:  # all images have activations of their own, to be looked at
-        patch.setattr(opencl_launch.NetworkLaunch, "_capacity", lambda _, n: n)
+        patch.setattr(opencl_launch, "group_size", lambda n, _: n)
         patch.setattr(network_program, "best_split", lambda _: 0)
         patch.setattr(opencl_layers, "_PASS_BYTES", 2**30)
         network = target.network(plan, len(images))
@@ -252,7 +252,7 @@ def test_a_batch_in_several_passes_equals_the_reference(
     images = random_images(rng, plan, n)
     bytes_an_image = sum(activation_memory.assign(plan).sizes)
     monkeypatch.setattr(opencl_layers, "_PASS_BYTES", images_at_once * bytes_an_image)
-    monkeypatch.setattr(opencl_launch.NetworkLaunch, "_capacity", lambda _, n: min(n, images_at_once))
+    monkeypatch.setattr(opencl_launch, "group_size", lambda n, _: min(n, images_at_once))
 
     logits = target.network(plan, 32).run(images)
 
@@ -267,7 +267,7 @@ def test_images_may_be_made_together_from_any_layer_on(
     plan = random_plan(rng)
     images = random_images(rng, plan, 8)
     monkeypatch.setattr(network_program, "best_split", lambda plan: split % (len(plan.layers) + 1))
-    monkeypatch.setattr(opencl_launch.NetworkLaunch, "_capacity", lambda _, n: min(n, 3))
+    monkeypatch.setattr(opencl_launch, "group_size", lambda n, _: min(n, 3))
 
     logits = target.network(plan, 8).run(images)
 

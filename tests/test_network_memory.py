@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from plans import random_plan
 
 from spark_accel.daemon.activation_memory import assign
-from spark_accel.daemon.network_program import best_split
+from spark_accel.daemon.network_program import IMAGES_A_GROUP, best_split
+from spark_accel.daemon.opencl_launch import group_size, largest_group
 from spark_accel.networks.plan import INPUT, Convolution, Dense, Layer, Plan
 
 plans = st.builds(
@@ -48,6 +49,13 @@ def test_what_layers_from_the_split_on_use_shares_no_buffer_with_the_rest(plan: 
     late = set().union(*(read(layer) | {layer.output} for layer in plan.layers[split:]))
     for name, buffer in memory.buffer.items():
         assert memory.late[buffer] == (name in late)
+
+
+@given(st.integers(1, 200), st.integers(1, 40))
+def test_no_group_of_a_batch_is_larger_than_there_is_memory_for(max_batch: int, threads: int) -> None:
+    for n in range(1, max_batch + 1):
+        size = group_size(n, threads)
+        assert 1 <= size <= largest_group(max_batch, threads) <= IMAGES_A_GROUP
 
 
 @settings(max_examples=60)

@@ -18,6 +18,17 @@ _PROGRESS_BYTES = 128  # of progress_t
 _COUNT, _CAPACITY, _PROGRESS, _NEXT_PROGRESS, _USED, _TICKS = 0, 10, 15, 16, 17, 18  # arguments that change
 
 
+def group_size(n: int, threads: int) -> int:
+    """Images a group of a batch of `n`: so many that each thread has a group, and all groups are about alike."""
+    groups = -(-n // min(IMAGES_A_GROUP, -(-n // threads)))
+    return -(-n // groups)
+
+
+def largest_group(max_batch: int, threads: int) -> int:
+    """The most images a group that a batch of up to `max_batch` has: not always those of the largest one."""
+    return max(group_size(n, threads) for n in range(1, max_batch + 1))
+
+
 class NetworkLaunch:
     """A plan's tables in device memory. See Execution in `opencl_network.py`."""
 
@@ -26,7 +37,7 @@ class NetworkLaunch:
         self._queue = queue = memory.queue
         self._threads = queue.device.max_compute_units
         self._tables = tables = program(plan, tier)
-        self._arena = tables.image_bytes + tables.group_bytes * self._capacity(max_batch)
+        self._arena = tables.image_bytes + tables.group_bytes * largest_group(max_batch, self._threads)
         arenas = self._arena * min(self._threads, max_batch)
         rooms = self._threads * tables.room_bytes
         largest = max(arenas, rooms, tables.constants.nbytes)
@@ -90,13 +101,15 @@ class NetworkLaunch:
         place = self._tables.places[name]
         arena = np.empty(self._arena, np.uint8)
         cl.enqueue_copy(self._queue, arena, self._arenas)
-        start = self._tables.image_bytes + place.before * self._capacity(n) if place.of_group else place.before
+        start = (
+            self._tables.image_bytes + place.before * group_size(n, self._threads) if place.of_group else place.before
+        )
         return arena[start : start + n * prod(shape)].reshape(n, *shape)
 
     def _enqueue(self, n: int) -> None:
         self._progress.reverse()
         self._used.reverse()
-        capacity = self._capacity(n)
+        capacity = group_size(n, self._threads)
         self._kernel.set_arg(_COUNT, np.int32(n))
         self._kernel.set_arg(_CAPACITY, np.int32(capacity))
         self._kernel.set_arg(_PROGRESS, self._progress[0])
@@ -104,8 +117,3 @@ class NetworkLaunch:
         self._kernel.set_arg(_USED, np.int32(self._used[1]))
         self._used = [1 + -(-n // capacity), 0]
         cl.enqueue_nd_range_kernel(self._queue, self._kernel, (self._threads,), (1,))
-
-    def _capacity(self, n: int) -> int:
-        """Images a group: so many that each thread has a group, and all groups are about alike."""
-        groups = -(-n // min(IMAGES_A_GROUP, -(-n // self._threads)))
-        return -(-n // groups)
