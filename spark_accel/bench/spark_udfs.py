@@ -66,7 +66,8 @@ def _openvino(model: str) -> Callable[[UInt8], Any]:
     import openvino as ov  # noqa: PLC0415 - of the worker only
 
     core = ov.Core()
-    core.set_property("CPU", {"INFERENCE_NUM_THREADS": 1})
+    # It pins its thread to the first core by default: so would all workers theirs.
+    core.set_property("CPU", {"INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False})
     network = core.read_model(model)
     network.reshape([_BATCH, _SIDE, _SIDE, 3])
     request = core.compile_model(network, "CPU", {"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
