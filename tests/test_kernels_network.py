@@ -4,6 +4,7 @@ Every promise is held to each tier; what this machine's processor lacks is spell
 """
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -370,5 +371,6 @@ def test_a_network_too_large_for_the_device_is_an_error_that_says_how_much_it_wa
         ),
     )
 
-    with pytest.raises(DeviceMemoryError, match=r"wants [\d,.]+ MiB of the memory of device '.*the device has"):
+    wanted = rf"wants [\d,.]+ MiB of the memory of device '{re.escape(device.name)}'.*the device has"
+    with pytest.raises(DeviceMemoryError, match=wanted):
         OpenCLNetwork(plan, device, 4)

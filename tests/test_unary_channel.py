@@ -1,6 +1,6 @@
 """Blocking calls over a socket of their own, to our server and to grpcio's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +25,15 @@ def channel(server: Running) -> Iterator[UnaryChannel]:
     channel.close()
 
 
+def end_of_a_call_that_hangs(server: Running, channel: UnaryChannel, end: Callable[[], object]) -> BaseException | None:
+    """How a call ends that another thread waits for when `end` is called."""
+    with ThreadPoolExecutor(1) as thread:
+        call = thread.submit(channel.call, "/test/Hang", b"", {})
+        eventually(lambda: server.service.log == ["hangs"])
+        end()
+        return call.exception(20)
+
+
 def unavailable(error: BaseException | None) -> bool:
     return isinstance(error, CallError) and error.code() == grpc.StatusCode.UNAVAILABLE
 
@@ -46,25 +55,14 @@ def test_a_refusal_has_its_code_and_words(channel: UnaryChannel) -> None:
 
 
 def test_a_server_that_ends_makes_its_calls_unavailable(server: Running, channel: UnaryChannel) -> None:
-    with ThreadPoolExecutor(1) as thread:
-        call = thread.submit(channel.call, "/test/Hang", b"", {})
-        eventually(lambda: server.service.log == ["hangs"])
-        server.stop_server()
-
-        assert unavailable(call.exception(20))
+    assert unavailable(end_of_a_call_that_hangs(server, channel, server.stop_server))
     with pytest.raises(CallError) as after:
         channel.call("/test/Echo", b"", {})
     assert unavailable(after.value)
 
 
 def test_closing_ends_the_call_that_another_thread_waits_for(server: Running, channel: UnaryChannel) -> None:
-    with ThreadPoolExecutor(1) as thread:
-        call = thread.submit(channel.call, "/test/Hang", b"", {})
-        eventually(lambda: server.service.log == ["hangs"])
-
-        channel.close()
-
-        assert unavailable(call.exception(20))
+    assert unavailable(end_of_a_call_that_hangs(server, channel, channel.close))
     eventually(lambda: server.service.log == ["hangs", "cancelled"])
 
 
