@@ -7,6 +7,7 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.bench-installed
 
 REPORT = $(BIN)/spark-accel bench report $(sort $(wildcard benchmarks/results/*.json)) --markdown docs/benchmarks.md
+BOARDS = $(BIN)/spark-accel fpga boards --markdown docs/fpga-boards.md
 
 # What is tested on other versions of Spark too: all that leans on Spark's own classes.
 TESTS_OF_SPARK := tests/test_jar_linkage.py $(wildcard tests/test_unchanged_scripts*.py) tests/test_ml.py \
@@ -57,14 +58,16 @@ lint: $(INSTALLED) lint-scala ## ruff, mypy, scalafmt, and whether the generated
 	$(BIN)/mypy
 	$(BIN)/python docs/make_configuration.py --check
 	$(REPORT) --check
+	$(BOARDS) --check
 
 format: $(INSTALLED) format-scala ## format all code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(INSTALLED) ## make docs/configuration.md from the settings table, docs/benchmarks.md from benchmarks/results
+docs: $(INSTALLED) ## make docs/configuration.md from the settings table, docs/benchmarks.md from benchmarks/results, docs/fpga-boards.md
 	$(BIN)/python docs/make_configuration.py
 	$(REPORT)
+	$(BOARDS)
 
 $(BENCH_INSTALLED): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'

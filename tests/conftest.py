@@ -12,7 +12,7 @@ import psutil
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["spark_sessions"]
+pytest_plugins = ["emulator", "spark_sessions"]
 _MARKER = "TESTS_OF_SPARK_ACCEL"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -21,6 +21,7 @@ def test_ours_is_measured_and_a_triton_that_is_not_there_is_skipped_by_name(
     assert ours["name"] == "spark-accel"
     assert {count: len(turns) for count, turns in ours["turns"].items()} == {"1": 2, "3": 2}
     assert all(turn["requests_per_second"] > 0 and turn["p50"] <= turn["p99"] for turn in ours["turns"]["3"])
+    assert all(turn["client_us"] > 0 and turn["client_sleeps"] > 1 for turn in ours["turns"]["3"])
     assert result["skipped"] == [{"title": "Triton, Python backend", "reason": identity_servers.triton_missing()}]
     assert [row[0] for row in result["tables"][0]["rows"]] == [
         "1 client: spark-accel's daemon",

@@ -47,7 +47,8 @@ batches = st.one_of(st.integers(1, 9), st.sampled_from([31, 64, 127, 128]))
 seeds = st.integers(0, 2**32 - 1)
 
 
-TIERS = [tier.name for tier in kernels.tiers(kernels.folder() / "network")]
+# The tier `fpga` needs an emulator in a process of its own: test_fpga_network.py.
+TIERS = [tier.name for tier in kernels.tiers(kernels.folder() / "network") if tier.name != "fpga"]
 
 
 @pytest.fixture(scope="module")

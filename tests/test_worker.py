@@ -54,7 +54,7 @@ def with_process(use: Callable[[WorkerProcess], Awaitable[Any]], limits: Limits 
     """What `use` returns for a running process, which is ended afterwards."""
 
     async def run() -> object:
-        process = await WorkerProcess.start(REFERENCE.id, "auto", limits or Limits())
+        process = await WorkerProcess.start(REFERENCE, "auto", limits or Limits())
         await process.hello()
         try:
             return await use(process)

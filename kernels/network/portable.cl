@@ -145,10 +145,10 @@ __kernel void convolution(
                 }
                 for (int done = 0; done < count;) {
                     const int column = (start + done) / channels;
-                    const int channel = start + done - column * channels;
+                    const int first_channel = start + done - column * channels;
                     const int inside = y_inside && left + column >= 0 && left + column < width;
-                    const int step = min(count - done, channels - channel);
-                    widen(tile[p] + done, inside ? input + from + done : pad_value + channel, step);
+                    const int step = min(count - done, channels - first_channel);
+                    widen(tile[p] + done, inside ? input + from + done : pad_value + first_channel, step);
                     done += step;
                 }
             }
@@ -187,7 +187,7 @@ __kernel void max_pool(
     int kernel_height, int kernel_width, int stride_y, int stride_x, int pad_top, int pad_left)
 {
     const int row = get_global_id(0);
-    const int channel = get_global_id(1) * LANES;
+    const int first_channel = get_global_id(1) * LANES;
     const int image = row / out_height;
     const int top = row % out_height * stride_y - pad_top;
     for (int x = 0; x < out_width; x++) {
@@ -195,11 +195,11 @@ __kernel void max_pool(
         uchar16 largest = 0;
         for (int y = max(top, 0); y < min(top + kernel_height, height); y++)
             for (int column = max(left, 0); column < min(left + kernel_width, width); column++) {
-                const int at = ((image * height + y) * width + column) * channels + channel;
+                const int at = ((image * height + y) * width + column) * channels + first_channel;
                 const uchar16 value = *(__global const uchar16_unaligned *)(input + at);
                 largest = value > largest ? value : largest;
             }
-        store(largest, output + (row * out_width + x) * channels + channel, channels - channel);
+        store(largest, output + (row * out_width + x) * channels + first_channel, channels - first_channel);
     }
 }
 
@@ -210,18 +210,18 @@ __kernel void global_average_pool(
 {
     const int image = get_global_id(0);
     const int block = get_global_id(1);
-    const int channel = block * LANES;
+    const int first_channel = block * LANES;
     int8 low = 0;
     int8 high = 0;
     for (int position = 0; position < positions; position++) {
-        const int at = (image * positions + position) * channels + channel;
+        const int at = (image * positions + position) * channels + first_channel;
         const uchar16 value = *(__global const uchar16_unaligned *)(input + at);
         low += convert_int8(value.lo);
         high += convert_int8(value.hi);
     }
     const uchar8 y_low = requantise(convert_float8(low), multiplier[2 * block], 0.0f);
     const uchar8 y_high = requantise(convert_float8(high), multiplier[2 * block + 1], 0.0f);
-    store((uchar16)(y_low, y_high), output + image * channels + channel, channels - channel);
+    store((uchar16)(y_low, y_high), output + image * channels + first_channel, channels - first_channel);
 }
 
 // One work item makes 16 logits of PIXELS images.

@@ -31,6 +31,10 @@ class _Server(NamedTuple):
     running: Callable[[Path], AbstractContextManager[str]]
 
 
+_WAKING = (
+    "a Unix socket wakes gRPC's client once more, when the server has read the request; a TCP socket, on which Triton"
+    " listens, does not"
+)
 _OURS = _Server("spark-accel", "spark-accel's daemon", lambda: "", identity_servers.daemon)
 _TRITON = _Server("triton", "Triton, Python backend", identity_servers.triton_missing, identity_servers.triton)
 
@@ -78,12 +82,21 @@ def _table(
             found = turns[server.name][count]
             rates = spread(turn.requests_per_second for turn in found).text(0)
             round_trips = [spread(getattr(turn, name) for turn in found).text(2) for name in ("p50", "p99")]
-            rows.append([f"{count} client{'s' * (count > 1)}: {server.title}", rates, *round_trips])
+            cost = f"{spread(turn.client_us for turn in found).median:.0f}"
+            sleeps = f"{spread(turn.client_sleeps for turn in found).median:.1f}"
+            rows.append([f"{count} client{'s' * (count > 1)}: {server.title}", rates, *round_trips, cost, sleeps])
     return {
         "title": f"A model that answers its input, {VALUES:,} float32 values inline, tritonclient over gRPC",
-        "columns": ["", "requests/s", "round trip, median, ms", "99th percentile, ms"],
+        "columns": [
+            "",
+            "requests/s",
+            "round trip, median, ms",
+            "99th percentile, ms",
+            "client's processor time a request, µs",
+            "its sleeps a request",
+        ],
         "rows": rows,
-        "notes": [f"{one['title']}: skipped, {one['reason']}" for one in skipped],
+        "notes": [_WAKING, *(f"{one['title']}: skipped, {one['reason']}" for one in skipped)],
     }
 
 

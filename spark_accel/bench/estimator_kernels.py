@@ -64,7 +64,7 @@ def measure(name: str, scale: float, device: str) -> dict[str, Any]:
     """Calls of the kernels of `kmeans`, `logistic` or `naive-bayes`, their seconds and the limits; float32."""
     opened = devices.open_device(device)
     real = np.dtype(np.float32)
-    tier = kernels.select(kernels.tiers(kernels.folder() / "kmeans"), devices.properties(opened))
+    tier = kernels.choose("kmeans", "auto", devices.properties(opened))
     engine = OpenCLEngine(opened, tier.name)
     limits = measure_limits(opened, tier, real)
     calls = []

@@ -7,6 +7,7 @@ They are forked from this process, which has imported everything and has no thre
 
 import json
 import multiprocessing
+import resource
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 
 import numpy as np
+import numpy.typing as npt
 import tritonclient.grpc as triton
 
 VALUES = 1000  # float32, inline
@@ -23,11 +25,14 @@ _WARM_UP = 20  # requests
 
 @dataclass(frozen=True)
 class Turn:
-    """Requests that were answered per second, and milliseconds of a round trip."""
+    """Requests that were answered per second, milliseconds of a round trip, and what a request costs its client:
+    microseconds of processor time, and how often it slept."""
 
     requests_per_second: float
     p50: float
     p99: float
+    client_us: float
+    client_sleeps: float
 
 
 def ask(url: str, clients: int, seconds: float) -> Turn:
@@ -48,9 +53,11 @@ def _turn(url: str, clients: int, seconds: float) -> Turn:
     for pipe in pipes:
         pipe.recv()
     begin.set()
-    round_trips = np.concatenate([pipe.recv() for pipe in pipes])
+    times, costs = zip(*(pipe.recv() for pipe in pipes), strict=True)
+    round_trips = np.concatenate(times)
     p50, p99 = np.percentile(round_trips, (50, 99)) * 1e3
-    return Turn(len(round_trips) / seconds, float(p50), float(p99))
+    used, sleeps = np.sum(costs, axis=0) / len(round_trips)
+    return Turn(len(round_trips) / seconds, float(p50), float(p99), float(used * 1e6), float(sleeps))
 
 
 def _client(url: str, begin: Event, seconds: float, pipe: Connection) -> None:
@@ -65,13 +72,20 @@ def _client(url: str, begin: Event, seconds: float, pipe: Connection) -> None:
     pipe.send(None)
     begin.wait()
     round_trips = []
+    before_all = _cost()
     now = time.perf_counter()
     end = now + seconds
     while now < end:
         client.infer("identity", [tensor])
         before, now = now, time.perf_counter()
         round_trips.append(now - before)
-    pipe.send(np.array(round_trips))
+    pipe.send((np.array(round_trips), _cost() - before_all))
+
+
+def _cost() -> npt.NDArray[np.float64]:
+    """Seconds of processor time that this process has used, and how often it slept."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return np.array([usage.ru_utime + usage.ru_stime, usage.ru_nvcsw])
 
 
 if __name__ == "__main__":

@@ -1,21 +1,25 @@
 """The OpenCL devices of this node as facts, and which of them the setting `device` means.
 
 `python -m spark_accel.daemon.devices` prints the facts as JSON: drivers are loaded there, so that one that crashes or
-hangs takes nobody else with it. Choosing is done by pure functions over the facts. Only `discover` and what works on a
-device itself (`open_device`, `properties`) import pyopencl; the daemon's main process must not call those.
+hangs takes nobody else with it, in a process for each group of drivers that get on (`loaders.py`). Choosing is done by
+pure functions over the facts. Only `discover` and what works on a device itself (`open_device`, `properties`) import
+pyopencl; the daemon's main process must not call those.
 """
 
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from spark_accel.daemon import pocl_processor
+from spark_accel.daemon import loaders, pocl_processor
 from spark_accel.daemon.kernels import Properties
 from spark_accel.errors import AccelError, ConfigurationError
 
@@ -33,7 +37,10 @@ class DeviceError(AccelError):
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """One device. `id` is its kind and its number among those of its kind, in the order of OpenCL's platforms."""
+    """One device. `id` is its kind and its number among those of its kind, in the order of OpenCL's platforms.
+
+    `loader` is the group of drivers, of `loaders.py`, that a process must have to open it.
+    """
 
     id: str
     kind: str
@@ -42,6 +49,12 @@ class DeviceFacts:
     version: str
     compute_units: int
     memory_bytes: int
+    loader: str = loaders.SYSTEM
+
+    @property
+    def emulated(self) -> bool:
+        """Whether it is no board but a program that behaves as one."""
+        return self.loader == loaders.EMULATOR
 
 
 REFERENCE = DeviceFacts("reference", "reference", "numpy", "numpy reference", "", 0, 0)
@@ -50,10 +63,10 @@ REFERENCE = DeviceFacts("reference", "reference", "numpy", "numpy reference", ""
 def select(facts: Sequence[DeviceFacts], specification: str, fallback: str) -> tuple[DeviceFacts, ...]:
     """The devices that the setting `device` means.
 
-    `auto` is `fpga`, else `gpu`, else `cpu`. A kind means all devices of it, save that the host's processor is one
-    device however many platforms offer it. `PLATFORM:DEVICE` are parts of the two names, in any case. Where nothing
-    matches, the reference with a warning (`fallback` cpu) or DeviceError that lists the devices (`fallback` error).
-    Raises ConfigurationError for a specification of another form.
+    `auto` is `fpga`, else `gpu`, else `cpu`, never an emulated device. A kind means all devices of it, see `of_kind`.
+    `PLATFORM:DEVICE` are parts of the two names, in any case. Where nothing matches, the reference with a warning
+    (`fallback` cpu) or DeviceError that lists the devices (`fallback` error). Raises ConfigurationError for a
+    specification of another form.
     """
     if specification == REFERENCE.kind:
         return (REFERENCE,)
@@ -68,18 +81,35 @@ def select(facts: Sequence[DeviceFacts], specification: str, fallback: str) -> t
     return (REFERENCE,)
 
 
+def of_kind(facts: Sequence[DeviceFacts], kind: str) -> tuple[DeviceFacts, ...]:
+    """All devices of a kind: emulated ones only where there is no other, and of the host's processor, which several
+    platforms may offer, one."""
+    of_it = [one for one in facts if one.kind == kind]
+    found = tuple(one for one in of_it if not one.emulated) or tuple(of_it)
+    return found[:1] if kind == "cpu" else found
+
+
 def discover() -> tuple[DeviceFacts, ...]:
     """The OpenCL devices that this process can load, and the reference, which is always there, last."""
     return (*(facts for facts, _ in _opencl_devices()), REFERENCE)
 
 
 def discover_in_subprocess(timeout: float = 60.0) -> tuple[DeviceFacts, ...]:
-    """`discover`, in a process of its own; if that crashes or takes more than `timeout` seconds, a warning and the
-    reference alone."""
+    """`discover`, in a process of its own for each group of drivers; of one that crashes or takes more than `timeout`
+    seconds there is a warning and no device."""
+    with ThreadPoolExecutor() as pool:
+        groups = list(pool.map(partial(_discover_group, timeout), loaders.names()))
+    return (*(one for group in groups for one in group if one != REFERENCE), REFERENCE)
+
+
+def _discover_group(timeout: float, loader: str) -> tuple[DeviceFacts, ...]:
     command = [sys.executable, "-m", "spark_accel.daemon.devices"]
+    environment = {**os.environ, **loaders.environment(loader)}
     for _ in range(2):  # a second time if it was killed, which for want of memory any process may be
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False, env=environment
+            )
         except subprocess.TimeoutExpired:
             return _no_devices(f"a driver hangs (no answer in {timeout:g} s)", b"")
         if done.returncode >= 0:
@@ -148,11 +178,10 @@ def _matching(facts: Sequence[DeviceFacts], specification: str) -> tuple[DeviceF
         raise ConfigurationError(
             f"device is '{specification}', expected auto, {', '.join(KINDS)}, reference or PLATFORM:DEVICE"
         )
-    for kind in KINDS if specification == "auto" else (specification,):
-        found = tuple(one for one in facts if one.kind == kind)
-        if found:
-            return found[:1] if kind == "cpu" else found
-    return ()
+    if specification != "auto":
+        return of_kind(facts, specification)
+    boards = [one for one in facts if not one.emulated]
+    return next(filter(None, (of_kind(boards, kind) for kind in KINDS)), ())
 
 
 def _no_devices(reason: str, output: bytes) -> tuple[DeviceFacts, ...]:
@@ -185,13 +214,14 @@ def _opencl_devices() -> Iterator[tuple[DeviceFacts, "cl.Device"]]:
 
 def _facts(device: "cl.Device", kind: str, number: int) -> DeviceFacts:
     return DeviceFacts(
-        id=f"{kind}-{number}",
+        id=f"{loaders.current() or kind}-{number}",
         kind=kind,
         platform=device.platform.name.strip(),
         name=device.name.strip(),
         version=device.version.strip(),
         compute_units=device.max_compute_units,
         memory_bytes=device.global_mem_size,
+        loader=loaders.current(),
     )
 
 

@@ -104,7 +104,12 @@ def tiers(family: Path) -> tuple[Tier, ...]:
 
 
 def choose(family: str, wanted: str, properties: Properties) -> Tier:
-    """The tier of a family that a device with these properties runs; raises KernelError.
+    """The tier of a family that a device with these properties runs; raises KernelError. `wanted` as in `suitable`."""
+    return suitable(family, wanted, properties)[0]
+
+
+def suitable(family: str, wanted: str, properties: Properties) -> list[Tier]:
+    """The tiers of a family that such a device can run, the most specific first; raises KernelError if there is none.
 
     `wanted` is the setting `kernels`: `auto`, the name of a tier, or what several names begin with (`x86`).
     """
@@ -116,11 +121,11 @@ def choose(family: str, wanted: str, properties: Properties) -> Tier:
     return select(named or known, properties)
 
 
-def select(tiers: Sequence[Tier], properties: Properties) -> Tier:
-    """The first tier that a device with these properties takes; raises KernelError with what each one misses."""
-    for tier in tiers:
-        if not properties.lacks(tier.requires):
-            return tier
+def select(tiers: Sequence[Tier], properties: Properties) -> list[Tier]:
+    """Those tiers that a device with these properties takes; raises KernelError with what each one misses."""
+    found = [tier for tier in tiers if not properties.lacks(tier.requires)]
+    if found:
+        return found
     reasons = (f"'{tier.name}' needs {', '.join(properties.lacks(tier.requires))}" for tier in tiers)
     raise KernelError(f"no kernels for this device: {_joined(reasons)}")
 

@@ -1,9 +1,11 @@
 """A network on an OpenCL device, activations in device memory from the first layer to the last.
 
-The tier that suits the device says how: by a kernel call a layer (`opencl_layers.py`) or by one for the whole network
-(`opencl_launch.py`).
+The tier that suits the device says how: by a kernel call a layer (`opencl_layers.py`), by one for the whole network
+(`opencl_launch.py`), or on the FPGA's engine (`opencl_engine.py`).
 """
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
@@ -14,10 +16,15 @@ from spark_accel.daemon import kernels
 from spark_accel.daemon.devices import properties
 from spark_accel.daemon.network import Network
 from spark_accel.daemon.network_program import WEIGHTS
+from spark_accel.daemon.opencl_engine import EngineCalls
 from spark_accel.daemon.opencl_launch import NetworkLaunch
 from spark_accel.daemon.opencl_layers import LayerCalls
 from spark_accel.daemon.opencl_network_memory import NetworkMemory
+from spark_accel.fpga.program import WEIGHTS as ENGINE_WEIGHTS
+from spark_accel.fpga.stages import UnsupportedNetwork
 from spark_accel.networks.plan import Float32, Plan, UInt8
+
+_log = logging.getLogger(__name__)
 
 
 class Execution(Protocol):
@@ -34,8 +41,11 @@ class Execution(Protocol):
     def profile(self, n: int) -> list[float]:
         """Runs them, and gives the seconds that each layer took."""
 
-    def activation(self, name: str, n: int) -> UInt8:
-        """What a run of `n` images has left of an activation; nonsense where another one has taken its memory."""
+
+_KINDS: Mapping[str, type[NetworkLaunch | LayerCalls | EngineCalls]] = {  # by the layout of weights
+    **dict.fromkeys(WEIGHTS, NetworkLaunch),
+    ENGINE_WEIGHTS: EngineCalls,
+}
 
 
 @dataclass(frozen=True)
@@ -48,8 +58,8 @@ class _Built:
 
 
 @cache
-def _built(device: cl.Device, wanted: str) -> _Built:
-    tier = kernels.choose("network", wanted, properties(device))
+def _built(device: cl.Device, name: str) -> _Built:
+    (tier,) = (one for one in kernels.tiers(kernels.folder() / "network") if one.name == name)
     context = cl.Context([device])
     # pyopencl's own cache of binaries is not safe for several processes; drivers have theirs.
     program = cl.Program(context, tier.text())
@@ -67,12 +77,23 @@ class OpenCLNetwork(Network):
 
     def __init__(self, plan: Plan, device: cl.Device, max_batch: int, tier: str = "auto") -> None:
         super().__init__(plan, max_batch)
-        built = _built(device, tier)
+        suitable = kernels.suitable("network", tier, properties(device))
+        for number, chosen in enumerate(suitable):
+            try:
+                self._take(_built(device, chosen.name))
+            except UnsupportedNetwork as error:
+                if number == len(suitable) - 1:
+                    raise
+                _log.warning("tier '%s' can't run this network (%s): the next one does", chosen.name, error)
+                continue
+            break
+        self._run_staged(1)
+
+    def _take(self, built: _Built) -> None:
         self.tier = built.tier.name
         self._memory = NetworkMemory(cl.CommandQueue(built.context))
-        kind = NetworkLaunch if built.tier.layouts["weights"] in WEIGHTS else LayerCalls
-        self.execution: Execution = kind(plan, built.tier, built.program, self._memory, max_batch)
-        self._run_staged(1)
+        kind = _KINDS.get(built.tier.layouts["weights"], LayerCalls)
+        self.execution: Execution = kind(self.plan, built.tier, built.program, self._memory, self.max_batch)
 
     @property
     def _staging(self) -> UInt8:

@@ -64,7 +64,9 @@ class Worker:
         """The device as the Devices call answers it."""
         running = self._process is not None and self._up.is_set() and not self.failure
         pid = self._process.pid if running and self._process is not None else 0
-        return accel_pb2.Device(**asdict(self.device), worker_pid=pid, restarts=self._restarts)
+        told = asdict(self.device)
+        del told["loader"]  # how it is opened is nobody else's business
+        return accel_pb2.Device(**told, worker_pid=pid, restarts=self._restarts)
 
     def start(self) -> None:
         """Starts the process and keeps one running until `close`."""
@@ -140,7 +142,7 @@ class Worker:
     async def _live(self) -> None:
         """One life of a process."""
         try:
-            self._process = await WorkerProcess.start(self.device.id, self._tier, self._limits)
+            self._process = await WorkerProcess.start(self.device, self._tier, self._limits)
         except OSError as error:  # no descriptors, no memory: may pass
             self._no_start = f"could not be started ({error})"
             return

@@ -16,6 +16,8 @@ from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from spark_accel.daemon import loaders
+from spark_accel.daemon.devices import DeviceFacts
 from spark_accel.daemon.link import AsyncLink, Buffer, Header
 from spark_accel.daemon.thread_budget import environment
 
@@ -61,8 +63,8 @@ class WorkerProcess:
         self._control = AsyncLink(control, self._answered, self._gone.set)
 
     @classmethod
-    async def start(cls, device: str, tier: str, limits: Limits) -> "WorkerProcess":
-        """Starts the process for the device with this id; `tier` is the setting `kernels`."""
+    async def start(cls, device: DeviceFacts, tier: str, limits: Limits) -> "WorkerProcess":
+        """Starts the process for a device; `tier` is the setting `kernels`."""
         with contextlib.ExitStack() as failed:
             data, data_end = map(failed.enter_context, socket.socketpair())
             control, control_end = map(failed.enter_context, socket.socketpair())
@@ -72,11 +74,11 @@ class WorkerProcess:
                 "-m",
                 "spark_accel.daemon.worker",
                 *map(str, descriptors),
-                device,
+                device.id,
                 tier,
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=descriptors,
-                env=environment(os.environ),
+                env={**environment(os.environ), **loaders.environment(device.loader)},
             )
             failed.pop_all()
         data_end.close()

@@ -1,0 +1,109 @@
+"""An estimate for people and as JSON. Every figure of it is predicted, and says so."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from spark_accel.fpga.boards import Board
+from spark_accel.fpga.estimate import BATCH, FILL, MEMORY_EFFICIENCY, MOST_DSPS, MOST_MEMORY, Estimate
+
+_PIPED_WIDTH = 150
+ASSUMPTIONS = (
+    "Every figure is predicted, by calculation; no board has been measured. Trips of the loops are those that the"
+    f" kernels count on the emulator. Assumed: a cycle a trip, the clock, {MEMORY_EFFICIENCY:.0%} of the external"
+    f" memory's peak, {FILL} cycles a layer to fill the stages; designs fit up to {MOST_DSPS:.0%} of the DSPs and"
+    f" {MOST_MEMORY:.0%} of the on-chip memory."
+)
+
+
+def facts(network: str, found: Estimate) -> dict[str, Any]:
+    """All figures, for JSON."""
+    return {
+        "predicted": True,
+        "network": network,
+        "board": asdict(found.board),
+        "design": asdict(found.design),
+        "layers": [asdict(layer) for layer in found.layers],
+        "images_per_second": found.images_per_second,
+        "batch": BATCH,
+        "latency_ms": found.latency_ms,
+        "images_per_second_and_rated_watt": found.images_per_second_and_watt,
+        "efficiency": found.efficiency,
+        "multipliers": found.design.engines * found.design.engine.products,
+        "dsps": found.dsps,
+        "dsp_share": found.dsp_share,
+        "memory_share": found.memory_share,
+        "external_gb_s": found.external_gb_s,
+        "external_share": found.external_share,
+        "host_gb_s": found.host_gb_s,
+        "host_share": found.host_share,
+    }
+
+
+def show(network: str, found: Estimate) -> None:
+    """Prints the layers and what they come to."""
+    console = Console()
+    console = console if console.is_terminal else Console(width=_PIPED_WIDTH)
+    for table in (_layers(network, found), _summary(network, found)):
+        console.print(table)
+    console.print(ASSUMPTIONS, markup=False, highlight=False)
+
+
+def design_text(found: Estimate) -> str:
+    """`4 x (16 x 64 x 7), drain 1, groups of 8, 300 MHz`."""
+    design = found.design
+    return (
+        f"{design.engines} x ({design.engine}), drain {design.engine.drain}, groups of {design.group},"
+        f" {design.clock_mhz:g} MHz"
+    )
+
+
+def _layers(network: str, found: Estimate) -> Table:
+    title = f"{network} on {found.board.title}: {design_text(found)}"
+    table = Table("layer", title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("GMAC", "fed, trips", "summed, trips", "cycles, predicted", "array in use", "weights, KB", "waits"):
+        table.add_column(column, justify="right")
+    for layer in found.layers:
+        used = layer.products / (layer.cycles * found.design.engine.products)
+        table.add_row(
+            layer.name,
+            f"{layer.products / 1e9:.3f}",
+            f"{layer.fed:,}",
+            f"{layer.summed:,}",
+            f"{layer.cycles:,}",
+            f"{used:.0%}",
+            f"{layer.weight_bytes / 1e3:,.0f}",
+            f"{layer.waiting:,.0f}" if layer.waiting else "",
+        )
+    return table
+
+
+def _summary(network: str, found: Estimate) -> Table:
+    board, design = found.board, found.design
+    table = Table("predicted", title=f"{network} on {board.title}", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("figure", "the board has", "share"):
+        table.add_column(column, justify="right")
+    per_watt = f"{found.images_per_second_and_watt:.1f}"
+    products = design.engines * design.engine.products
+    external = f"{found.external_share:.0%}"
+    rows = [
+        (f"images/s at batch {BATCH}", f"{found.images_per_second:,.0f}", "", ""),
+        ("latency of one image, ms", f"{found.latency_ms:.2f}", "", ""),
+        ("images/s a rated watt", per_watt, f"{board.watts:g} W", ""),
+        ("useful products of the array's", f"{found.efficiency:.1%}", "", ""),
+        ("multipliers (8 bits)", f"{products:,}", f"{board.dsps * board.products_per_dsp:,}", ""),
+        (f"DSPs ({board.packing})", f"{found.dsps:,}", f"{board.dsps:,}", f"{found.dsp_share:.0%}"),
+        ("on-chip memory, of the kind used most", "", ", ".join(_size(board)), f"{found.memory_share:.0%}"),
+        ("external memory, GB/s", f"{found.external_gb_s:.1f}", f"{board.memory_gb_s:g}", external),
+        ("from the host, GB/s", f"{found.host_gb_s:.2f}", f"{board.host_gb_s:g}", f"{found.host_share:.0%}"),
+    ]  # fmt: skip
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _size(board: Board) -> list[str]:
+    return [f"{one.blocks:,} {one.name}" for one in board.memories]

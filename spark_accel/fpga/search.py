@@ -1,0 +1,77 @@
+"""Finds the design that fits a board and is fastest: by trying all shapes of the engine that make sense."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from spark_accel.errors import ConfigurationError
+from spark_accel.fpga.boards import Board
+from spark_accel.fpga.engine import Engine
+from spark_accel.fpga.estimate import MOST_DSPS, Design, Estimate, dsps, estimate, fitting_layout
+from spark_accel.fpga.stages import Stage, stages
+from spark_accel.networks.plan import Plan
+
+VECS, LANES, PIXELS, DRAINS, GROUPS = (8, 16, 32), (8, 16, 32, 64, 128), (7,), (1, 2, 4, 7), (1, 2, 4, 8)
+_POOL_COLUMNS = 64
+_UNLIMITED = 2**20
+
+
+def fastest(
+    plan: Plan, board: Board, *, vec: int | None = None, lanes: int | None = None, clock_mhz: float | None = None,
+    winograd: bool = False, batch: int = 128,
+) -> Estimate:  # fmt: skip
+    """The design with most images/s, or (`batch` 1) the shortest latency; `vec`, `lanes` and `clock_mhz` may be given.
+
+    Raises ConfigurationError where none fits, UnsupportedNetwork where no engine runs the network.
+    """
+    found = list(fitting(plan, board, vec=vec, lanes=lanes, clock_mhz=clock_mhz, winograd=winograd))
+    if not found:
+        asked = f" with vec {vec or 'any'} and lanes {lanes or 'any'}"
+        raise ConfigurationError(f"no engine{asked} fits {board.title}: it has {board.dsps} DSPs")
+    if batch == 1:
+        return min(found, key=lambda one: (one.latency_ms, -one.images_per_second, one.dsps))
+    return max(found, key=lambda one: (one.images_per_second, -one.latency_ms, -one.dsps))
+
+
+def fitting(
+    plan: Plan, board: Board, *, vec: int | None = None, lanes: int | None = None, clock_mhz: float | None = None,
+    winograd: bool = False,
+) -> Iterator[Estimate]:  # fmt: skip
+    """Designs that fit the board, as many engines of each shape as it takes."""
+    for shape in _shapes(vec, lanes):
+        found = stages(plan, shape)
+        engine = Engine(
+            shape.vec, shape.lanes, shape.pix, shape.drain, 0, max(one.beats(shape) for one in found), _POOL_COLUMNS
+        )
+        for group in GROUPS:
+            design = Design(engine, 1, group, clock_mhz or board.clock_mhz, winograd)
+            best = _most_engines(found, board, design)
+            if best is not None:
+                yield best
+
+
+def _shapes(vec: int | None, lanes: int | None) -> Iterator[Engine]:
+    for one in (vec,) if vec else VECS:
+        for many in (lanes,) if lanes else LANES:
+            if many % one == 0:
+                for pix in PIXELS:
+                    for drain in DRAINS:
+                        yield Engine(one, many, pix, drain, _UNLIMITED, _UNLIMITED, _UNLIMITED)
+
+
+def _most_engines(found: Sequence[Stage], board: Board, one: Design) -> Estimate | None:
+    engine, group = one.engine, one.group
+    most = 0
+    while True:
+        design = replace(one, engines=most + 1)
+        on_a_die = -(-design.engines // board.dies) * dsps(board, one)
+        if on_a_die > board.dsps / board.dies * MOST_DSPS:
+            break
+        if fitting_layout(found, board, engine, design.engines, group) is None:
+            break
+        most += 1
+    if not most:
+        return None
+    design = replace(one, engines=most)
+    layout = fitting_layout(found, board, engine, most, group)
+    assert layout is not None  # noqa: S101 - found above
+    return estimate(found, board, design, layout)
