@@ -162,12 +162,16 @@ class Client:
         region.close()
 
     def classify(
-        self, network: NetworkFacts, region: Region, count: int, top: int, offset: int = 0
+        self, network: NetworkFacts, region: Region, count: int, top: int, offset: int = 0, *, device: str = ""
     ) -> Future[TopClasses]:
-        """The `top` best classes of `count` images that lie as uint8 [count, height, width, 3] at `offset`."""
+        """The `top` best classes of `count` images that lie as uint8 [count, height, width, 3] at `offset`.
+
+        `device` is the id of the one that must do it; empty: any.
+        """
+        parameters: dict[str, int | str] = {"top": top} | ({"device": device} if device else {})
 
         def run() -> TopClasses:
-            index, score = self._infer(network.name, images, ("index", "score"), {"top": top})
+            index, score = self._infer(network.name, images, ("index", "score"), parameters)
             return TopClasses(index, score)
 
         images = _images(network, region, count, offset)
@@ -201,7 +205,7 @@ class Client:
                 self._connection = None
 
     def _infer(
-        self, network: str, images: Images, outputs: tuple[str, ...], parameters: Mapping[str, int]
+        self, network: str, images: Images, outputs: tuple[str, ...], parameters: Mapping[str, int | str]
     ) -> tuple[npt.NDArray[Any], ...]:
         def call(connection: Connection) -> tuple[npt.NDArray[Any], ...]:
             connection.load(network)

@@ -173,7 +173,7 @@ class Connection:
         return True
 
     def infer(
-        self, model: str, images: Images, outputs: tuple[str, ...], parameters: Mapping[str, int]
+        self, model: str, images: Images, outputs: tuple[str, ...], parameters: Mapping[str, int | str]
     ) -> tuple[npt.NDArray[Any], ...]:
         """Runs a network; gives these of its outputs."""
         request = pb.ModelInferRequest(model_name=model)
@@ -184,7 +184,10 @@ class Connection:
         for name in outputs:
             request.outputs.add(name=name)
         for name, value in parameters.items():
-            request.parameters[name].int64_param = value
+            if isinstance(value, str):
+                request.parameters[name].string_param = value
+            else:
+                request.parameters[name].int64_param = value
         with self._of_model(model):
             response = self._of_thread().call(_MODEL_INFER, request.SerializeToString(), self._headers)
         answer = InferResult(pb.ModelInferResponse.FromString(response))

@@ -7,6 +7,7 @@ this is `functions.py`.
 import itertools
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -27,6 +28,7 @@ _FIELDS = [
     pa.field("score", pa.float32()),
 ]
 _REASONS_SHOWN = 3
+_BOARD = re.compile(r"fpga(-emulator)?-\d+")
 _log = logging.getLogger("spark_accel")
 
 
@@ -46,10 +48,22 @@ def classify(
     ids, labels = pa.array(network.ids, pa.string()), pa.array(network.labels, pa.string())
     partition = _Partition(network, _decoders(os.getpid(), _decoding_threads()), strict=strict)
     batches = _regroup(itertools.chain([first], arrays), network.max_batch)
-    answers = pipeline.classify(node, network, min(top, network.classes), batches, partition.write)
+    top, board = min(top, network.classes), _assigned_board()
+    answers = pipeline.classify(node, network, top, batches, partition.write, device=board)
     for classified, classes in answers:
         yield _results(classified, classes, ids, labels)
     partition.report()
+
+
+def _assigned_board() -> str:
+    """The board that Spark's resource scheduling gave this task, by the id that `spark-accel discover` told Spark.
+
+    Empty without one. Addresses of another discovery script mean nothing here.
+    """
+    context = TaskContext.get()
+    resource = context.resources().get("fpga") if context else None
+    address = resource.addresses[0] if resource else ""
+    return address if _BOARD.fullmatch(address) else ""
 
 
 def _regroup(arrays: Iterable[pa.Array], rows: int) -> Iterator[list[pa.Array]]:

@@ -27,11 +27,14 @@ def classify(
     top: int,
     batches: Iterable[Batch],
     write: Callable[[Batch, Images], tuple[Written, int]],
+    *,
+    device: str = "",
 ) -> Iterator[tuple[Written, TopClasses | None]]:
     """Classifies `batches` in order, at most `REGIONS` at a time, holding that many regions until it ends or is closed.
 
     `write(batch, images)` fills the first images of uint8 [max_batch, height, width, 3] and returns whatever the caller
-    wants back beside the answer, and how many images it wrote. The answer is None where that is 0.
+    wants back beside the answer, and how many images it wrote. The answer is None where that is 0. `device` is the id
+    of the one that must do it; empty: any.
     """
     shape = (network.max_batch, network.height, network.width, 3)
     regions: list[Region] = []
@@ -53,7 +56,7 @@ def classify(
                 free.append(regions[-1])
             region = free.pop()
             written, count = write(batch, region.array.reshape(shape))
-            answer = client.classify(network, region, count, top) if count else None
+            answer = client.classify(network, region, count, top, device=device) if count else None
             running.append((written, answer, region))
             while running and _is_ready(running[0][1]):
                 yield finish()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from spark_accel.daemon.devices import (
     properties,
     select,
 )
+from spark_accel.daemon.loaders import EMULATOR
 from spark_accel.errors import ConfigurationError
 
 
@@ -48,6 +50,12 @@ ALL = (CPU, GPU, FPGA, SECOND_CPU, SECOND_GPU, OTHER, REFERENCE)
         (ALL, "NVIDIA:", [GPU, SECOND_GPU]),
         (ALL, ":EPYC", [CPU, SECOND_CPU]),
         (ALL, "intel(r) opencl:epyc", [SECOND_CPU]),
+        (ALL, "fpga,cpu", [FPGA, CPU]),
+        (ALL, "nvidia:h100, gpu", [GPU, SECOND_GPU]),
+        (ALL, "cpu,reference", [CPU, REFERENCE]),
+        ((replace(FPGA, loader=EMULATOR), CPU), "auto", [CPU]),
+        ((replace(FPGA, loader=EMULATOR), CPU), "fpga", [replace(FPGA, loader=EMULATOR)]),
+        ((FPGA, replace(FPGA, id="fpga-emulator-0", loader=EMULATOR)), "fpga", [FPGA]),
     ],
 )
 def test_setting_device_selects(

@@ -3,7 +3,7 @@
 import fcntl
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
@@ -146,3 +146,26 @@ def test_a_daemon_sweeps_what_a_killed_one_left_and_nothing_else(tmp_path: Path)
             eventually(lambda: not left.exists())
             assert alive.exists()
             assert foreign.exists()
+
+
+def test_a_client_that_sends_much_does_not_keep_another_waiting(daemon: Daemon) -> None:
+    flood, other = Lease(daemon), Lease(daemon)
+    answered: list[str] = []
+
+    def send(lease: Lease, name: str, file: Path) -> grpc.Future:
+        tensor = x(data=None, **placed(file.name, 16))
+        message = request(tensor, model="slow", delay_ms=100)
+        call = arrived(daemon, file, lambda: daemon.stub.ModelInfer.future(message, metadata=lease.metadata))
+        call.add_done_callback(lambda _: answered.append(name))
+        return call
+
+    with ExitStack() as files:
+        made = [files.enter_context(region_file(f"fair-{number}", X4)) for number in range(8)]
+        held_up = slow_request(daemon, made[0], 1000)
+        calls = [send(flood, "flood", file) for file in made[1:7]]
+        calls.append(send(other, "other", made[7]))
+        for call in (held_up, *calls):
+            call.result(timeout=60)
+
+    eventually(lambda: len(answered) == 7)
+    assert answered.index("other") <= 1

@@ -44,9 +44,11 @@ class HeldDevice:
         region.close()
         self.spare_regions.append(region)
 
-    def classify(self, network: NetworkFacts, region: "HeldRegion", count: int, top: int) -> Future[TopClasses]:
+    def classify(
+        self, network: NetworkFacts, region: "HeldRegion", count: int, top: int, *, device: str = ""
+    ) -> Future[TopClasses]:
         assert network is NETWORK
-        assert (count, top) == (1, 1)
+        assert (count, top, device) == (1, 1, "")
         self.waiting.append((Future(), region.array))
         self.most_waiting = max(self.most_waiting, len(self.waiting))
         return self.waiting[-1][0]

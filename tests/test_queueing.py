@@ -82,7 +82,7 @@ def test_a_batch_that_may_grow_waits_for_the_delay_and_no_longer() -> None:
     queue = queue_of("max_batch_size: 8 dynamic_batching { max_queue_delay_microseconds: 200000 }")
     items = pushed(queue, item(arrived=5 * MS), item(arrived=100 * MS))
 
-    assert queue.next_event(can_run=True) == 205 * MS
+    assert queue.next_event(["cpu-0"]) == 205 * MS
     assert queue.batch(204 * MS) == []
     assert queue.batch(205 * MS) == items
 
@@ -127,7 +127,7 @@ def test_the_shorter_of_default_and_own_timeout_counts(config: str, timeout_us: 
     queue = queue_of(f"max_batch_size: 8 dynamic_batching {{ default_queue_policy {{ {config} }} }}")
     (only,) = pushed(queue, item(timeout_us=timeout_us))
 
-    assert queue.next_event(can_run=False) == (None if limit_ms is None else limit_ms * MS)
+    assert queue.next_event([]) == (None if limit_ms is None else limit_ms * MS)
     if limit_ms is not None:
         assert queue.expire(limit_ms * MS - 1) == []
     assert queue.expire(10_000 * MS) == ([only] if limit_ms else [])

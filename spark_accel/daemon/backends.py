@@ -7,7 +7,7 @@ worker writes outputs where they are wanted. Networks are `network_backend.py`'s
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from spark_accel.daemon import byte_strings
 from spark_accel.daemon.batch_request import BatchRequest
@@ -42,6 +42,16 @@ class Backend(Protocol):
 
         An outcome is the wanted outputs in the model's order, or why this one request has none; what raises fails all.
         """
+
+
+@runtime_checkable
+class OnBoard(Protocol):
+    """A backend on a device that holds one program at a time, of which others may have another."""
+
+    program: str
+
+    def activate(self) -> None:
+        """Gives the board this backend's program."""
 
 
 class BackendError(Exception):

@@ -64,15 +64,14 @@ def select(facts: Sequence[DeviceFacts], specification: str, fallback: str) -> t
     """The devices that the setting `device` means.
 
     `auto` is `fpga`, else `gpu`, else `cpu`, never an emulated device. A kind means all devices of it, see `of_kind`.
-    `PLATFORM:DEVICE` are parts of the two names, in any case. Where nothing matches, the reference with a warning
-    (`fallback` cpu) or DeviceError that lists the devices (`fallback` error). Raises ConfigurationError for a
-    specification of another form.
+    `PLATFORM:DEVICE` are parts of the two names, in any case. Several are separated by commas. Where nothing matches,
+    the reference with a warning (`fallback` cpu) or DeviceError that lists the devices (`fallback` error). Raises
+    ConfigurationError for a specification of another form.
     """
-    if specification == REFERENCE.kind:
-        return (REFERENCE,)
-    matching = _matching(facts, specification)
+    parts = [part.strip() for part in specification.split(",")]
+    matching = {one: None for part in parts for one in _matching(facts, part)}
     if matching:
-        return matching
+        return tuple(matching)
     there = ", ".join(f"{one.id} ({one.platform}: {one.name})" for one in facts if one != REFERENCE) or "none"
     message = f"no OpenCL device matches 'device={specification}'; there are: {there}"
     if fallback == "error":
@@ -170,13 +169,16 @@ def _has_target_attribute(device: "cl.Device") -> bool:
 
 
 def _matching(facts: Sequence[DeviceFacts], specification: str) -> tuple[DeviceFacts, ...]:
+    if specification == REFERENCE.kind:
+        return (REFERENCE,)
     if ":" in specification:
         platform, name = (part.strip().lower() for part in specification.split(":", 1))
         usable = (one for one in facts if one.kind in KINDS)
         return tuple(one for one in usable if platform in one.platform.lower() and name in one.name.lower())
     if specification != "auto" and specification not in KINDS:
         raise ConfigurationError(
-            f"device is '{specification}', expected auto, {', '.join(KINDS)}, reference or PLATFORM:DEVICE"
+            f"device is '{specification}', expected auto, {', '.join(KINDS)}, reference or PLATFORM:DEVICE, or several"
+            " of them with commas between"
         )
     if specification != "auto":
         return of_kind(facts, specification)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc import service_pb2 as pb
-from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInput, ModelOutput
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInput, ModelInstanceGroup, ModelOutput
 
 from spark_accel.daemon import datatypes
 from spark_accel.networks import plan
@@ -67,6 +67,7 @@ class LoadedModel:
     folder: Path
     config: ModelConfig
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by output: the lines of its label file
+    instances: tuple[ModelInstanceGroup, ...] = ()  # as written, see placement.py: `config` has a default
 
     # What each request is held against is read from the configuration once.
 

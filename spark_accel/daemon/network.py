@@ -38,6 +38,14 @@ class Network(ABC):
     def _profile_staged(self, n: int) -> list[float]:
         """`profile` for a valid `n`: the seconds alone."""
 
+    @property
+    def program(self) -> str:
+        """What a board must hold to run the network, see `backends.OnBoard`; empty where a device runs anything."""
+        return ""
+
+    def activate(self) -> None:  # noqa: B027 - nothing to do on most devices
+        """Gives the board that program."""
+
     def input_view(self, n: int) -> UInt8:
         """Where the next `n` images go, uint8 [n, height, width, 3]; always the same memory, C-contiguous."""
         return self._staging[: self._checked(n)]

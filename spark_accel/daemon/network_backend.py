@@ -41,6 +41,15 @@ class NetworkBackend:
             raise BackendError(f"Internal: {error}") from error
         self._classes = network.classes
 
+    @property
+    def program(self) -> str:
+        """See OnBoard."""
+        return self._network.program
+
+    def activate(self) -> None:
+        """See OnBoard."""
+        self._network.activate()
+
     def run(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> list[Outcome]:
         """See Backend."""
         view = self._network.input_view(sum(request.batch for request in requests))

@@ -5,6 +5,7 @@ and copied: there are two buffers each way.
 """
 
 import time
+from typing import cast
 
 import numpy as np
 import pyopencl as cl
@@ -43,19 +44,33 @@ class EngineCalls:
             self._logits = [memory.buffer(group * 4 * logits) for _ in range(_BUFFERS)]
             self._counts = [memory.buffer(4 * len(made.steps)) for _ in ("maps", "array")]
         self._logits_of_image = logits
-        self._stages = {name: cl.Kernel(program, name) for name in ("maps", "weights", "array", "requantise", "pool")}
-        self._queues = {name: cl.CommandQueue(memory.queue.context, memory.queue.device) for name in self._stages}
-        count = np.int32(len(made.steps))
-        for kernel in self._stages.values():
-            kernel.set_arg(0, steps)
-            kernel.set_arg(1, count)
-        self._stages["maps"].set_arg(4, pads)
-        self._stages["maps"].set_arg(5, self._counts[0])
-        self._stages["weights"].set_arg(3, weights)
-        self._stages["array"].set_arg(3, self._counts[1])
-        self._stages["requantise"].set_arg(3, parameters)
-        self._stages["pool"].set_arg(3, parameters)
+        self._arguments = {
+            "maps": {4: pads, 5: self._counts[0]},
+            "weights": {3: weights},
+            "array": {3: self._counts[1]},
+            "requantise": {3: parameters},
+            "pool": {3: parameters},
+        }
+        self._steps = steps
+        self._queues = {name: cl.CommandQueue(memory.queue.context, memory.queue.device) for name in self._arguments}
+        (self._binary,) = cast(list[bytes], program.get_info(cl.program_info.BINARIES))
+        self._take(program)
         self.trips = np.zeros((2, len(made.steps)), np.uint32)
+
+    def activate(self) -> None:
+        """Gives the board the engine's program anew, from its binary."""
+        queue = self._memory.queue
+        program = cl.Program(queue.context, [queue.device], [self._binary])
+        self._take(program.build(cache_dir=False))  # type: ignore[arg-type]
+
+    def _take(self, program: cl.Program) -> None:
+        self._stages = {name: cl.Kernel(program, name) for name in self._arguments}
+        count = np.int32(len(self.program.steps))
+        for name, kernel in self._stages.items():
+            kernel.set_arg(0, self._steps)
+            kernel.set_arg(1, count)
+            for index, argument in self._arguments[name].items():
+                kernel.set_arg(index, argument)
 
     def run(self, n: int) -> Float32:
         """See Execution."""

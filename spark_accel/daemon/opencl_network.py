@@ -71,7 +71,8 @@ class OpenCLNetwork(Network):
     """A valid `plan` on `device`, bit for bit the numpy reference. See `Network` for how a batch is staged and run.
 
     `tier` is the setting `kernels`, the tier that runs is the attribute `tier`.
-    Making it compiles the kernels, packs the weights and runs once, so that nothing is left for the first batch.
+    Making it compiles the kernels, packs the weights and, save on a board, runs once, so that nothing is left for the
+    first batch.
     Raises DeviceMemoryError where it does not fit, KernelError where no kernels suit the device.
     """
 
@@ -87,7 +88,18 @@ class OpenCLNetwork(Network):
                 _log.warning("tier '%s' can't run this network (%s): the next one does", chosen.name, error)
                 continue
             break
-        self._run_staged(1)
+        if not self.program:  # a board may be at work with another one
+            self._run_staged(1)
+
+    @property
+    def program(self) -> str:
+        """See Network."""
+        return "network" if isinstance(self.execution, EngineCalls) else ""
+
+    def activate(self) -> None:
+        """See Network."""
+        if isinstance(self.execution, EngineCalls):
+            self.execution.activate()
 
     def _take(self, built: _Built) -> None:
         self.tier = built.tier.name

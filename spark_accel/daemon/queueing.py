@@ -3,16 +3,19 @@
 A pure data structure: time (nanoseconds of a monotonic clock) comes in as an argument, nothing waits here; that is
 `scheduler.py`'s. Without `dynamic_batching` each request is a batch of its own, in order, without limits; but of a
 built-in model up to `together` requests that wait are handed over at once, so that its device does not wait for them.
+Clients, told apart by their leases, share a level fairly; a request may be for one device only.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from grpc import StatusCode
 from tritonclient.grpc import model_config_pb2
 
+from spark_accel.daemon.fair_queue import FairQueue
+from spark_accel.daemon.reprogramming import Waiting
 from spark_accel.daemon.request import InferenceRequest, RequestError
 
 _DELAY = model_config_pb2.ModelQueuePolicy.DELAY
@@ -35,7 +38,7 @@ class _Level(Generic[T]):
     """One priority level: those still in time, and those whose time ran out but whose policy is DELAY."""
 
     policy: model_config_pb2.ModelQueuePolicy
-    waiting: deque[T] = field(default_factory=deque)
+    waiting: FairQueue[T] = field(default_factory=FairQueue)
     delayed: deque[T] = field(default_factory=deque)
 
     def timeout(self, request: InferenceRequest) -> int:
@@ -63,6 +66,10 @@ class ModelQueue(Generic[T]):
             for level in range(1, max(1, batching.priority_levels) + 1)
         ]
 
+    def __iter__(self) -> Iterator[T]:
+        """All of them."""
+        return (item for level in self._levels for items in (level.waiting, level.delayed) for item in items)
+
     def __len__(self) -> int:
         return sum(len(level.waiting) + len(level.delayed) for level in self._levels)
 
@@ -73,7 +80,7 @@ class ModelQueue(Generic[T]):
         if most and len(level.waiting) + len(level.delayed) >= most:
             tag = f"[request id: {item.request.id or '<id_unknown>'}]"
             raise RequestError(StatusCode.UNAVAILABLE, f"{tag} Exceeds maximum queue size")
-        level.waiting.append(item)
+        level.waiting.push(item, item.request.lease, max(1, item.request.batch))
 
     def expire(self, now: int) -> list[T]:
         """Takes out and returns those that are to be refused because their time ran out; sets others back."""
@@ -100,35 +107,53 @@ class ModelQueue(Generic[T]):
                 removed.extend(found)
         return removed
 
-    def batch(self, now: int) -> list[T]:
-        """Takes out and returns the requests that should run now as one batch; none if waiting may make it better."""
+    def batch(self, now: int, device: str = "") -> list[T]:
+        """Takes out and returns the requests that `device` should run now as one batch; none if waiting may make it
+        better."""
         if not self._merges:
-            waiting = self._levels[0].waiting
-            return [waiting.popleft()] if waiting else []
-        pending, preferred, complete = self._pending()
+            first = next(self._items(device), None)
+            return [] if first is None else self._taken([first])
+        pending, preferred, complete = self._pending(device)
         if not pending:
             return []
         if preferred:
             pending = pending[:preferred]
-        elif not complete and now < self._oldest() + self._delay:
+        elif not complete and now < self._oldest(device) + self._delay:
             return []
-        taken = set(map(id, pending))
-        for level in self._levels:
-            for items in (level.waiting, level.delayed):
-                while items and id(items[0]) in taken:
-                    taken.remove(id(items.popleft()))
-        if taken:  # requests of another shape stand between those of the batch
-            self.remove(lambda item: id(item) in taken)
-        return pending
+        return self._taken(pending)
 
-    def next_event(self, can_run: bool) -> int | None:
-        """When `expire` or, if a worker `can_run` a batch, `batch` has something to do, unless more is pushed."""
-        events = [self._oldest() + self._delay] if can_run and len(self) else []
+    def next_event(self, free: Iterable[str]) -> int | None:
+        """When `expire` or, for one of the devices that are `free`, `batch` has something to do, unless more comes."""
+        firsts = (self._oldest(device) for device in free if any(True for _ in self._items(device)))
+        events = [first + self._delay for first in firsts]
         if self._dynamic:
             for level in self._levels:
                 if level.policy.default_timeout_microseconds:
                     events.extend(item.arrived + level.timeout(item.request) for item in level.waiting)
         return min(events, default=None)
+
+    def waiting(self, now: int, device: str) -> Waiting | None:
+        """What waits here for a device; None if nothing does."""
+        items = list(self._items(device))
+        if not items:
+            return None
+        timeouts = (
+            item.arrived + level.timeout(item.request) - now
+            for level in self._levels
+            if self._dynamic and level.policy.default_timeout_microseconds
+            for item in level.waiting
+            if item.request.device in ("", device)
+        )
+        return Waiting(len(items), sum(now - item.arrived for item in items), min(timeouts, default=None))
+
+    def _taken(self, items: list[T]) -> list[T]:
+        for item in items:
+            level = self._level(item.request)
+            try:
+                level.waiting.remove(item)
+            except ValueError:
+                level.delayed.remove(item)
+        return items
 
     def _level(self, request: InferenceRequest) -> _Level[T]:
         if len(self._levels) == 1:
@@ -136,22 +161,22 @@ class ModelQueue(Generic[T]):
         wanted = request.priority if 0 < request.priority <= len(self._levels) else self._default_level
         return self._levels[wanted - 1]
 
-    def _items(self) -> Iterator[T]:
+    def _items(self, device: str) -> Iterator[T]:
+        """What a device may run, in the order in which it should."""
         for level in self._levels:
-            yield from level.waiting
-            yield from level.delayed
+            for items in (level.waiting, level.delayed):
+                yield from (item for item in items if item.request.device in ("", device))
 
-    def _oldest(self) -> int:
-        heads = (items[0] for level in self._levels for items in (level.waiting, level.delayed) if items)
-        return min(item.arrived for item in heads)
+    def _oldest(self, device: str) -> int:
+        return min(item.arrived for item in self._items(device))
 
-    def _pending(self) -> tuple[list[T], int, bool]:
+    def _pending(self, device: str) -> tuple[list[T], int, bool]:
         """The longest batch from the queue's head; how many requests of it make the largest preferred size (0: none);
         whether it can't grow any more.
         """
         pending: list[T] = []
         rows = preferred = 0
-        for item in self._items():
+        for item in self._items(device):
             if pending and item.shape != pending[0].shape:
                 continue
             if pending and rows + item.request.batch > self._most:

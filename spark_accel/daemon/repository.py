@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from grpc import StatusCode
 from tritonclient.grpc import service_pb2 as pb
-from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from spark_accel.daemon import builtin_models, model_config, model_folder
 from spark_accel.daemon.model_config import ConfigError, LoadedModel, ModelLoadError
@@ -192,12 +192,19 @@ class Repository:
             if name not in self._models:
                 self._never_ready.add(name)
             self._models[name] = known
-            await self._load_versions(known, found, config, wanted)
+            await self._load_versions(known, found, config, wanted, tuple(written.instance_group))
             self._never_ready.discard(name)
             known.override, known.loaded_from = override or known.override, source
             self._retire(name, known, [number for number in known.ready() if number not in wanted])
 
-    async def _load_versions(self, known: _Model, found: ModelFolder, config: ModelConfig, wanted: list[int]) -> None:
+    async def _load_versions(
+        self,
+        known: _Model,
+        found: ModelFolder,
+        config: ModelConfig,
+        wanted: list[int],
+        instances: tuple[ModelInstanceGroup, ...],
+    ) -> None:
         """Loads the versions `wanted`. One that serves already goes on if its successor can't be loaded."""
         failures = []
         for number in wanted:
@@ -208,7 +215,7 @@ class Repository:
             try:
                 model_config.check(config, found.path)
                 labels = await asyncio.to_thread(model_config.labels, config, found.path)
-                model = LoadedModel(config.name, number, found.version(number), config, labels)
+                model = LoadedModel(config.name, number, found.version(number), config, labels, instances)
                 await self._loader.load(model)
             except ModelLoadError as error:
                 reason = str(error).replace(f"{found.path}{os.sep}", "")  # where the repository is, is not told

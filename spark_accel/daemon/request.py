@@ -58,6 +58,7 @@ class InferenceRequest(NamedTuple):
     priority: int = 0  # 0: the model's default level
     timeout_us: int = 0  # 0: the model's default
     lease: str = ""
+    device: str = ""  # the one that must run it; empty: any
 
 
 class OutputTensor(NamedTuple):

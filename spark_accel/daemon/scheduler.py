@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from google.protobuf.json_format import MessageToDict
 from grpc import StatusCode
@@ -20,6 +21,7 @@ from spark_accel.daemon.link import Header
 from spark_accel.daemon.model_config import LoadedModel
 from spark_accel.daemon.queueing import ModelQueue
 from spark_accel.daemon.regions import Regions
+from spark_accel.daemon.reprogramming import Waiting
 from spark_accel.daemon.request import InferenceRequest, InferenceResult, RegionSlice, RequestError
 from spark_accel.daemon.statistics import Execution, Statistics
 from spark_accel.daemon.supervisor import Supervisor, Worker
@@ -81,7 +83,7 @@ class Scheduler:
         if serving is None:
             text = f"Request for unknown model: '{request.model}' version {request.version} is not at ready state"
             raise RequestError(StatusCode.UNAVAILABLE, text)
-        self._check_servable(serving)
+        self._check_servable(serving, request.device)
         regions = _regions_of(request)
         pending = _Pending(request, done, time.monotonic_ns(), batch_messages.shape(request), regions)
         serving.queue.push(pending)
@@ -109,7 +111,7 @@ class Scheduler:
         serving = _Serving(next(self._keys), model, ModelQueue(model.config, together))
         config = MessageToDict(model.config, preserving_proto_field_name=True)
         description = {"name": model.name, "folder": str(model.folder), "config": config}
-        await self._supervisor.load(serving.key, description)
+        await self._supervisor.load(serving.key, description, model.instances)
         before = self._servings.get((model.name, model.version))
         self._servings[model.name, model.version] = serving
         if before is not None:
@@ -141,11 +143,12 @@ class Scheduler:
     def workers_changed(self) -> None:
         """Called when a device has come or gone: its models can run now, or what waits for them never will."""
         for serving in list(self._waiting.values()):
-            try:
-                self._check_servable(serving)
-            except RequestError as error:
-                for pending in self._drop(serving, lambda _: True):
-                    pending.done(error)
+            for device in {pending.request.device for pending in serving.queue}:
+                try:
+                    self._check_servable(serving, device)
+                except RequestError as error:
+                    for pending in self._drop(serving, partial(_is_for, device)):
+                        pending.done(error)
         self._dispatch()
 
     async def close(self) -> None:
@@ -162,11 +165,24 @@ class Scheduler:
             await serving.drained.wait()
         await self._supervisor.unload(serving.key)
 
-    def _check_servable(self, serving: _Serving) -> None:
+    def _check_servable(self, serving: _Serving, device: str) -> None:
+        """Raises RequestError unless the model can run, or may soon, on this device; on any for an empty id."""
         workers = self._supervisor.workers
+        if device:
+            workers = [worker for worker in workers if worker.device.id == device]
+            if not workers:
+                there = ", ".join(worker.device.id for worker in self._supervisor.workers)
+                raise RequestError(
+                    StatusCode.INVALID_ARGUMENT,
+                    f"device '{device}' is not one that this daemon drives: {there}; see setting spark.accel.device",
+                )
         if not any(worker.may_run(serving.key) for worker in workers):
             reasons = [worker.failure for worker in workers if worker.failure]
-            text = "; ".join(reasons) or f"model '{serving.model.name}' could not be loaded again after a restart"
+            name = serving.model.name
+            if device and not reasons:
+                text = f"model '{name}' has no instance on device '{device}'; see instance_group in its configuration"
+                raise RequestError(StatusCode.INVALID_ARGUMENT, text)
+            text = "; ".join(reasons) or f"model '{name}' could not be loaded again after a restart"
             raise RequestError(StatusCode.UNAVAILABLE, text)
 
     def _cancel(self, serving: _Serving, pending: _Pending) -> None:
@@ -189,14 +205,25 @@ class Scheduler:
 
     def _give(self, worker: Worker) -> bool:
         now = time.monotonic_ns()
+        program = worker.board.choose(self._waiting_for(worker, now), now) if worker.is_board else ""
         for serving in self._waiting.values():
-            if serving.key in worker.loaded and (batch := serving.queue.batch(now)):
+            if worker.loaded.get(serving.key) == program and (batch := serving.queue.batch(now, worker.device.id)):
                 del self._waiting[serving.key]
                 if len(serving.queue):
                     self._waiting[serving.key] = serving  # behind all others
                 self._run(worker, serving, batch, now)
                 return True
         return False
+
+    def _waiting_for(self, worker: Worker, now: int) -> dict[str, Waiting]:
+        """What waits for each program of a board."""
+        found: dict[str, Waiting] = {}
+        for serving in self._waiting.values():
+            program = worker.loaded.get(serving.key)
+            waiting = None if program is None else serving.queue.waiting(now, worker.device.id)
+            if program is not None and waiting is not None:
+                found[program] = found[program] + waiting if program in found else waiting
+        return found
 
     def _run(self, worker: Worker, serving: _Serving, batch: list[_Pending], now: int) -> None:
         serving.running += len(batch)
@@ -205,6 +232,8 @@ class Scheduler:
 
         def done(answer: Header | None, data: memoryview) -> None:
             serving.running -= len(batch)
+            if answer is not None and worker.is_board:
+                worker.ran(serving.key, answer)
             if answer is None:
                 outcomes = self._lost(worker, serving, batch)
             else:
@@ -265,10 +294,22 @@ class Scheduler:
                     pending.done(expired)
 
     def _next_event(self) -> int | None:
+        free = [worker for worker in self._supervisor.workers if worker.free]
+        now = time.monotonic_ns() if any(worker.is_board for worker in free) else 0
+        programs = {}  # what each board may run; those whose work it has put off are its own matter
         events = []
+        for board in (worker for worker in free if worker.is_board):
+            waiting = self._waiting_for(board, now)
+            programs[board.device.id] = board.board.choose(waiting, now)
+            events.append(board.board.next_choice(waiting, now))
         for serving in self._waiting.values():
-            can_run = any(worker.free and serving.key in worker.loaded for worker in self._supervisor.workers)
-            events.append(serving.queue.next_event(can_run))
+            able = [
+                worker.device.id
+                for worker in free
+                if serving.key in worker.loaded
+                and worker.loaded[serving.key] == programs.get(worker.device.id, worker.loaded[serving.key])
+            ]
+            events.append(serving.queue.next_event(able))
         return min((event for event in events if event is not None), default=None)
 
     def _wake(self, at: int | None) -> None:
@@ -285,6 +326,10 @@ class Scheduler:
     def _timed(self) -> None:
         self._timer = None
         self._dispatch()
+
+
+def _is_for(device: str, pending: _Pending) -> bool:
+    return pending.request.device == device
 
 
 def _regions_of(request: InferenceRequest) -> tuple[int, ...]:

@@ -11,10 +11,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
+from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
+
 from spark_accel.daemon import devices
 from spark_accel.daemon.devices import DeviceFacts
 from spark_accel.daemon.link import Buffer, Header
 from spark_accel.daemon.model_config import ModelLoadError
+from spark_accel.daemon.placement import devices_for
+from spark_accel.daemon.reprogramming import Reprogramming
 from spark_accel.daemon.worker_process import Done, Limits, WorkerEnded, WorkerProcess
 from spark_accel.errors import AccelError
 from spark_accel.protocol import accel_pb2
@@ -43,13 +47,28 @@ class Worker:
         self._no_start = ""  # why the last process could not even be started
         self._settled = False  # this process has loaded what the one before it had
         self._restarts = 0
-        self.loaded: set[int] = set()  # the models that can run now
+        self._executions = 0
+        self.loaded: dict[int, str] = {}  # the models that can run now, each with the program that a board needs for it
+        self.board = Reprogramming()
         self.failure = ""  # why the device can't be had; empty while there is hope
 
     @property
     def free(self) -> bool:
         """Whether a batch of a model in `loaded` may be sent."""
         return self._process is not None and not self._process.busy
+
+    @property
+    def is_board(self) -> bool:
+        """Whether the device holds one program at a time."""
+        return any(self.loaded.values())
+
+    def ran(self, key: int, answer: Header) -> None:
+        """A batch of a model has run on a board; the answer says how long the board's reprogramming took, if it was."""
+        now = time.monotonic_ns()
+        program = self.loaded.get(key, self.board.program)
+        if program != self.board.program:
+            self.board.given(program, answer.get("programmed_ns", 0), now)
+        self.board.ran(now)
 
     @property
     def ending(self) -> str:
@@ -66,7 +85,15 @@ class Worker:
         pid = self._process.pid if running and self._process is not None else 0
         told = asdict(self.device)
         del told["loader"]  # how it is opened is nobody else's business
-        return accel_pb2.Device(**told, worker_pid=pid, restarts=self._restarts)
+        return accel_pb2.Device(
+            **told,
+            worker_pid=pid,
+            restarts=self._restarts,
+            program=self.board.program,
+            reprogrammings=self.board.count,
+            reprogramming_ns=self.board.spent,
+            executions=self._executions,
+        )
 
     def start(self) -> None:
         """Starts the process and keeps one running until `close`."""
@@ -104,13 +131,14 @@ class Worker:
         """Unloads what no batch will name any more."""
         self._models.pop(key, None)
         if key in self.loaded and self._process is not None:
-            self.loaded.discard(key)
+            del self.loaded[key]
             with contextlib.suppress(WorkerEnded):
                 await self._process.ask({"op": "unload", "key": key})
 
     def execute(self, batch: Header, payload: Sequence[Buffer], files: Mapping[int, int], done: Done) -> None:
         """Has a free worker run a batch, see `WorkerProcess.execute`."""
         assert self._process is not None  # noqa: S101 - it is free
+        self._executions += 1
         self._process.execute(batch, payload, files, done)
 
     def close_region(self, region: int) -> None:
@@ -152,6 +180,7 @@ class Worker:
         bringing_up = asyncio.create_task(self._bring_up(self._process))
         await self._process.ended()
         self.loaded.clear()
+        self.board.lost()
         if not self.failure:
             self._up.clear()
         bringing_up.cancel()
@@ -175,7 +204,7 @@ class Worker:
         answer = await process.ask({"op": "load", "key": key, **model})
         if "error" in answer:
             raise ModelLoadError(answer["error"])
-        self.loaded.add(key)
+        self.loaded[key] = answer.get("program", "")
 
 
 class Supervisor:
@@ -205,12 +234,20 @@ class Supervisor:
         await self._started()
         return [worker.facts() for worker in self.workers]
 
-    async def load(self, key: int, model: Header) -> None:
-        """Loads `model` on all devices; raises ModelLoadError if none of them can."""
+    async def load(self, key: int, model: Header, instances: Sequence[ModelInstanceGroup] = ()) -> None:
+        """Loads `model` on the devices that `instances` mean; raises ModelLoadError if none of them can."""
         await self._started()
         if not self.workers:
             raise ModelLoadError(f"Unavailable: {self._failure}")
-        outcomes = await asyncio.gather(*(worker.load(key, model) for worker in self.workers), return_exceptions=True)
+        meant = devices_for(instances, [worker.device for worker in self.workers])
+        if not meant:
+            there = ", ".join(worker.device.id for worker in self.workers)
+            raise ModelLoadError(
+                f"Invalid argument: instance_group of model '{model['name']}' means none of the devices that this"
+                f" daemon drives: {there}"
+            )
+        loads = (worker.load(key, model) for worker in self.workers if worker.device in meant)
+        outcomes = await asyncio.gather(*loads, return_exceptions=True)
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         for failure in failures:
             if len(failures) == len(outcomes) or not isinstance(failure, ModelLoadError):

@@ -25,13 +25,15 @@ _BATCH_NOTE = (
     " input shape. If you want to specify the full shape including the batch dim in your input dims config, try setting"
     " max_batch_size to zero. See the model configuration docs for more info on max_batch_size."
 )
-# By key: the types of value that it takes; the protocol's own request parameters.
+# By key: the types of value that it takes; the protocol's own request parameters, and `device`, which is ours: the id
+# of the device that must run the request.
 _PROTOCOL_PARAMETERS = {
     "sequence_id": ("int64_param", "string_param"),
     "sequence_start": ("bool_param",),
     "sequence_end": ("bool_param",),
     "priority": ("int64_param", "uint64_param"),
     "timeout": ("int64_param",),
+    "device": ("string_param",),
     _FINAL_RESPONSE: ("bool_param",),
 }
 
@@ -58,6 +60,7 @@ def validate(request: pb.ModelInferRequest, model: LoadedModel, regions: Regions
         batch=inputs[0].shape[0] if model.batches and inputs else 1,
         priority=_priority(request, model) if request.parameters else 0,
         timeout_us=_timeout(request) if request.parameters else 0,
+        device=request.parameters["device"].string_param if "device" in request.parameters else "",
         lease=lease,
     )
 

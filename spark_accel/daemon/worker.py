@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_accel.daemon import batch_request, devices
-from spark_accel.daemon.backends import Backend, BackendError, Backends, Outcome
+from spark_accel.daemon.backends import Backend, BackendError, Backends, OnBoard, Outcome
 from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.daemon.link import Buffer, Header, Link
 from spark_accel.daemon.request import RequestError
@@ -34,6 +34,7 @@ class Worker:
         self._data = data
         self._control = control
         self._backends = Backends(device, tier)
+        self._programs = Programs()
         self._models: dict[int, tuple[str, Backend]] = {}
         self._files: dict[int, int] = {}  # descriptors of regions by number
 
@@ -70,18 +71,19 @@ class Worker:
                 _log.exception("model '%s' can't be loaded", header["name"])
                 return {"error": f"Internal: {type(error).__name__}: {error}"}
             self._models[header["key"]] = (header["name"], model)
+            return {"program": self._programs.of(model)}
         elif header["op"] == "unload":
             del self._models[header["key"]]
         return {}
 
     def _execute(self, header: Header, payload: memoryview) -> tuple[Header, list[Buffer]]:
         name, model = self._models[header["key"]]
+        answer: Header = self._programs.activate(model)
         laps = [time.perf_counter_ns()]
 
         def lap() -> None:
             laps.append(time.perf_counter_ns())
 
-        answer: Header = {}
         parts: list[Buffer] = []
         try:
             requests = batch_request.decode(header, payload, self._files)
@@ -95,6 +97,28 @@ class Worker:
         laps += [time.perf_counter_ns()] * (4 - len(laps))
         answer["times"] = [after - before for before, after in itertools.pairwise(laps)]
         return answer, parts
+
+
+class Programs:
+    """The program that a board holds. Devices that are no boards have none: their backends name none."""
+
+    def __init__(self) -> None:
+        self._current = ""
+
+    def of(self, model: Backend) -> str:
+        """The program that a model needs; empty on devices that hold any number of them."""
+        return model.program if isinstance(model, OnBoard) else ""
+
+    def activate(self, model: Backend) -> Header:
+        """Has the board hold the model's program; says how long that took, where it held another."""
+        program = self.of(model)
+        if not program or program == self._current:
+            return {}
+        began = time.perf_counter_ns()
+        assert isinstance(model, OnBoard)  # noqa: S101 - it names a program
+        model.activate()
+        self._current = program
+        return {"programmed_ns": time.perf_counter_ns() - began}
 
 
 def _deliver(request: BatchRequest, outcome: Outcome, parts: list[Buffer]) -> Header:

@@ -28,7 +28,7 @@ class DevicesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Device(_message.Message):
-    __slots__ = ("id", "kind", "platform", "name", "version", "compute_units", "memory_bytes", "worker_pid", "restarts")
+    __slots__ = ("id", "kind", "platform", "name", "version", "compute_units", "memory_bytes", "worker_pid", "restarts", "program", "reprogrammings", "reprogramming_ns", "executions")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,10 @@ class Device(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     WORKER_PID_FIELD_NUMBER: _ClassVar[int]
     RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_FIELD_NUMBER: _ClassVar[int]
+    REPROGRAMMINGS_FIELD_NUMBER: _ClassVar[int]
+    REPROGRAMMING_NS_FIELD_NUMBER: _ClassVar[int]
+    EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: str
     platform: str
@@ -47,7 +51,11 @@ class Device(_message.Message):
     memory_bytes: int
     worker_pid: int
     restarts: int
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., platform: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., compute_units: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., worker_pid: _Optional[int] = ..., restarts: _Optional[int] = ...) -> None: ...
+    program: str
+    reprogrammings: int
+    reprogramming_ns: int
+    executions: int
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., platform: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., compute_units: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., worker_pid: _Optional[int] = ..., restarts: _Optional[int] = ..., program: _Optional[str] = ..., reprogrammings: _Optional[int] = ..., reprogramming_ns: _Optional[int] = ..., executions: _Optional[int] = ...) -> None: ...
 
 class DevicesResponse(_message.Message):
     __slots__ = ("devices",)

@@ -9,6 +9,7 @@ import scala.jdk.CollectionConverters._
 
 import com.google.protobuf.{ByteString, UnsafeByteOperations}
 import io.grpc.{Status, StatusRuntimeException}
+import org.apache.spark.TaskContext
 
 import org.sparkaccel.inference.{InferParameter, ModelInferRequest, ModelInferResponse, RepositoryModelLoadRequest}
 
@@ -61,6 +62,7 @@ final class KernelCall(model: String) {
     * any more is cancelled with the io.grpc.Context in which it was sent.
     */
   def send(client: DaemonClient): () => KernelCall.Answer = {
+    KernelCall.assignedBoard.foreach(id => request.putParameters("device", text(id)))
     val message = request.build()
     val sent = client.futures.modelInfer(message)
     () => {
@@ -94,12 +96,14 @@ final class KernelCall(model: String) {
   private def place(region: Region, offset: Long, size: Long): java.util.Map[String, InferParameter] =
     java.util.Map.of(
       "shared_memory_region",
-      InferParameter.newBuilder.setStringParam(region.name).build(),
+      text(region.name),
       "shared_memory_offset",
       number(offset),
       "shared_memory_byte_size",
       number(size)
     )
+
+  private def text(value: String): InferParameter = InferParameter.newBuilder.setStringParam(value).build()
 
   private def number(value: Long): InferParameter = InferParameter.newBuilder.setInt64Param(value).build()
 }
@@ -122,6 +126,16 @@ object KernelCall {
     def unapply(error: ExecutionException): Option[StatusRuntimeException] =
       Option(error.getCause).collect { case status: StatusRuntimeException => status }
   }
+
+  /** The board that Spark's resource scheduling gave this task, by the id that `spark-accel discover` told Spark.
+    * Addresses of another discovery script mean nothing here.
+    */
+  private def assignedBoard: Option[String] =
+    for {
+      task <- Option(TaskContext.get())
+      resource <- task.resources().get("fpga")
+      address <- resource.addresses.headOption if address.matches("fpga(-emulator)?-\\d+")
+    } yield address
 
   private val Attempts = 12
   private val LongestPauseMillis = 2000L
