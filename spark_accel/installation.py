@@ -18,6 +18,7 @@ from spark_accel.daemon import model_folder
 from spark_accel.daemon.model_config import FILE_NAME as CONFIG
 from spark_accel.daemon.model_folder import PollError
 from spark_accel.errors import ModelError
+from spark_accel.fpga import bitstream
 from spark_accel.networks import plan, staging
 
 # An archive's own figures are not to be believed: bounds on what is unpacked.
@@ -165,11 +166,15 @@ def _checked(folder: Path, source: Path) -> str:
         found = model_folder.poll(folder.parent, folder.name)
     except PollError as error:
         raise ModelError(f"{source} holds no model: {error}") from error
-    if found.config.backend != "network":
-        raise ModelError(f"{source}: its backend is '{found.config.backend}'; only 'network' can be installed")
+    backend = found.config.backend
+    if backend not in ("network", bitstream.BACKEND):
+        raise ModelError(f"{source}: its backend is '{backend}'; only 'network' and 'bitstream' can be installed")
     if not found.versions:
         raise ModelError(f"{source} has no version folder (1, 2, …)")
-    for version in found.versions:
-        plan.load(found.version(version))
+    for version in map(found.version, found.versions):
+        if backend == bitstream.BACKEND:
+            bitstream.binary(version, bitstream.read(version))
+        else:
+            plan.load(version)
     model_store.check_free(found.config.name)
     return staging.check_name(found.config.name)

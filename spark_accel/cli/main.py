@@ -9,7 +9,7 @@ from spark_accel import __version__
 from spark_accel.errors import AccelError
 
 # Loaded by name so that `spark-accel jar` does not wait for what only `model import` needs.
-_COMMANDS = ("daemon", "devices", "discover", "model", "bench", "fpga", "jar")
+_COMMANDS = ("daemon", "devices", "discover", "model", "kernels", "bench", "fpga", "jar")
 
 
 class _Application(typer.Typer):

@@ -17,6 +17,7 @@ from spark_accel.daemon.request import RequestError
 if TYPE_CHECKING:
     import pyopencl as cl
 
+    from spark_accel.daemon.bitstream_backend import BitstreamBackend
     from spark_accel.daemon.estimator_backend import Estimators
 
 _MAX_DELAY_MS = 600_000
@@ -68,6 +69,7 @@ class Backends:
         self._device = device
         self._tier = tier
         self._estimators: Estimators | None = None  # made with the first model that needs it
+        self._bitstreams: list[BitstreamBackend] = []  # that are loaded; the latest of a family is the one that counts
 
     def load(self, name: str, folder: Path, config: Mapping[str, Any]) -> Backend:
         """The backend of model `name`, whose version is in `folder`; raises BackendError.
@@ -77,7 +79,13 @@ class Backends:
         if config.get("backend") == "network":
             from spark_accel.daemon.network_backend import NetworkBackend  # noqa: PLC0415 - `identity` needs no numpy
 
-            return NetworkBackend(folder, config, self._device, self._tier)
+            loaded = next((one.built for one in reversed(self._bitstreams) if one.family == "network"), None)
+            return NetworkBackend(folder, config, self._device, self._tier, loaded)
+        if config.get("backend") == "bitstream":
+            from spark_accel.daemon.bitstream_backend import BitstreamBackend  # noqa: PLC0415 - as above
+
+            self._bitstreams.append(BitstreamBackend(name, folder, self._device))
+            return self._bitstreams[-1]
         if config.get("backend") == "estimator":
             from spark_accel.daemon.estimator_backend import Estimators  # noqa: PLC0415 - as above
 
@@ -89,6 +97,10 @@ class Backends:
             f"Invalid argument: unable to find backend library for backend '{config.get('backend', '')}', try"
             " specifying runtime on the model configuration."
         )
+
+    def unloaded(self, backend: Backend) -> None:
+        """Forgets a backend that is no more; what runs on a bitstream keeps it until it is unloaded, too."""
+        self._bitstreams = [one for one in self._bitstreams if one is not backend]
 
     def region_closed(self, region: int) -> None:
         """Forgets what was kept of a region that is gone; called by the thread that runs batches."""

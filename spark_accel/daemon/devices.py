@@ -8,7 +8,6 @@ pyopencl; the daemon's main process must not call those.
 
 import json
 import logging
-import os
 import re
 import subprocess
 import sys
@@ -103,7 +102,7 @@ def discover_in_subprocess(timeout: float = 60.0) -> tuple[DeviceFacts, ...]:
 
 def _discover_group(timeout: float, loader: str) -> tuple[DeviceFacts, ...]:
     command = [sys.executable, "-m", "spark_accel.daemon.devices"]
-    environment = {**os.environ, **loaders.environment(loader)}
+    environment = loaders.process_environment(loader)
     for _ in range(2):  # a second time if it was killed, which for want of memory any process may be
         try:
             done = subprocess.run(

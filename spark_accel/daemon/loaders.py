@@ -36,6 +36,11 @@ def environment(name: str) -> Mapping[str, str]:
     return {_VENDORS: str(driver), "LD_LIBRARY_PATH": ":".join(folders), **workers}
 
 
+def process_environment(name: str) -> dict[str, str]:
+    """The whole environment of a process of this group."""
+    return {**os.environ, **environment(name)}
+
+
 def _driver() -> Path | None:
     try:
         files = metadata.distribution(_DISTRIBUTION).files or []

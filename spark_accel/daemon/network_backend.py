@@ -21,6 +21,8 @@ from spark_accel.networks import plan
 if TYPE_CHECKING:
     import pyopencl as cl
 
+    from spark_accel.daemon.bitstream_backend import Built
+
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 
@@ -30,11 +32,19 @@ _IMAGE, _LOGITS, _INDEX, _SCORE = "image", "logits", "index", "score"
 class NetworkBackend:
     """See the file's head."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], device: "cl.Device | None", tier: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        device: "cl.Device | None",
+        tier: str,
+        bitstream: "Built | None" = None,
+    ) -> None:
         try:
             network = plan.load(folder)
             _check_config(config, network)
-            self._network = _on_device(network, max(1, int(config.get("max_batch_size", 0))), device, tier)
+            most = max(1, int(config.get("max_batch_size", 0)))
+            self._network = _on_device(network, most, device, tier, bitstream)
         except ModelError as error:
             raise BackendError(f"Invalid argument: {error}") from error
         except AccelError as error:  # no kernels for the device, or no memory on it
@@ -106,14 +116,16 @@ def _outputs(request: BatchRequest, logits: Float32) -> list[Output]:
     ]
 
 
-def _on_device(network: plan.Plan, most: int, device: "cl.Device | None", tier: str) -> Network:
+def _on_device(
+    network: plan.Plan, most: int, device: "cl.Device | None", tier: str, bitstream: "Built | None"
+) -> Network:
     if device is None:
         from spark_accel.daemon.reference_network import ReferenceNetwork  # noqa: PLC0415 - not needed beside OpenCL
 
         return ReferenceNetwork(network, most)
     from spark_accel.daemon.opencl_network import OpenCLNetwork  # noqa: PLC0415 - the reference needs no pyopencl
 
-    return OpenCLNetwork(network, device, most, tier)
+    return OpenCLNetwork(network, device, most, tier, bitstream)
 
 
 def _check_config(config: Mapping[str, Any], network: plan.Plan) -> None:

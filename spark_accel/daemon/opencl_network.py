@@ -6,13 +6,13 @@ The tier that suits the device says how: by a kernel call a layer (`opencl_layer
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
 import pyopencl as cl
 
 from spark_accel.daemon import kernels
+from spark_accel.daemon.bitstream_backend import Built
 from spark_accel.daemon.devices import properties
 from spark_accel.daemon.network import Network
 from spark_accel.daemon.network_program import WEIGHTS
@@ -48,40 +48,41 @@ _KINDS: Mapping[str, type[NetworkLaunch | LayerCalls | EngineCalls]] = {  # by t
 }
 
 
-@dataclass(frozen=True)
-class _Built:
-    """What all networks of a device share."""
-
-    context: cl.Context
-    tier: kernels.Tier
-    program: cl.Program
-
-
 @cache
-def _built(device: cl.Device, name: str) -> _Built:
+def _built(device: cl.Device, name: str) -> Built:
+    """What all networks of a device share."""
     (tier,) = (one for one in kernels.tiers(kernels.folder() / "network") if one.name == name)
     context = cl.Context([device])
     # pyopencl's own cache of binaries is not safe for several processes; drivers have theirs.
+    if not device.compiler_available:
+        raise kernels.KernelError(
+            f"device '{device.name.strip()}' compiles nothing, and no bitstream of the network's kernels is loaded:"
+            " `spark-accel kernels build` makes one, load its model before the network"
+        )
     program = cl.Program(context, tier.text())
     program.build(options=tier.build_options(), cache_dir=False)  # type: ignore[arg-type]
-    return _Built(context, tier, program)
+    return Built(context, tier, program, "network")
 
 
 class OpenCLNetwork(Network):
     """A valid `plan` on `device`, bit for bit the numpy reference. See `Network` for how a batch is staged and run.
 
-    `tier` is the setting `kernels`, the tier that runs is the attribute `tier`.
+    `tier` is the setting `kernels`, the tier that runs is the attribute `tier`. `bitstream` is what a board holds
+    already; without one its program is compiled, where its driver can.
     Making it compiles the kernels, packs the weights and, save on a board, runs once, so that nothing is left for the
     first batch.
     Raises DeviceMemoryError where it does not fit, KernelError where no kernels suit the device.
     """
 
-    def __init__(self, plan: Plan, device: cl.Device, max_batch: int, tier: str = "auto") -> None:
+    def __init__(
+        self, plan: Plan, device: cl.Device, max_batch: int, tier: str = "auto", bitstream: Built | None = None
+    ) -> None:
         super().__init__(plan, max_batch)
         suitable = kernels.suitable("network", tier, properties(device))
         for number, chosen in enumerate(suitable):
             try:
-                self._take(_built(device, chosen.name))
+                loaded = bitstream if bitstream is not None and chosen.name == bitstream.tier.name else None
+                self._take(loaded or _built(device, chosen.name))
             except UnsupportedNetwork as error:
                 if number == len(suitable) - 1:
                     raise
@@ -94,15 +95,16 @@ class OpenCLNetwork(Network):
     @property
     def program(self) -> str:
         """See Network."""
-        return "network" if isinstance(self.execution, EngineCalls) else ""
+        return self._program_name if isinstance(self.execution, EngineCalls) else ""
 
     def activate(self) -> None:
         """See Network."""
         if isinstance(self.execution, EngineCalls):
             self.execution.activate()
 
-    def _take(self, built: _Built) -> None:
+    def _take(self, built: Built) -> None:
         self.tier = built.tier.name
+        self._program_name = built.name
         self._memory = NetworkMemory(cl.CommandQueue(built.context))
         kind = _KINDS.get(built.tier.layouts["weights"], LayerCalls)
         self.execution: Execution = kind(self.plan, built.tier, built.program, self._memory, self.max_batch)

@@ -73,7 +73,7 @@ class Worker:
             self._models[header["key"]] = (header["name"], model)
             return {"program": self._programs.of(model)}
         elif header["op"] == "unload":
-            del self._models[header["key"]]
+            self._backends.unloaded(self._models.pop(header["key"])[1])
         return {}
 
     def _execute(self, header: Header, payload: memoryview) -> tuple[Header, list[Buffer]]:

@@ -1,0 +1,28 @@
+"""Builds a program for Intel's FPGA emulator: `python -m spark_accel.daemon.emulator_build SOURCE OUT OPTION…`.
+
+Runs where the emulator is the only OpenCL platform (`loaders.py`). Writes the binary to OUT and prints the board's
+name; what the compiler says of a source that does not build goes to stderr, with status 1.
+"""
+
+import sys
+from pathlib import Path
+from typing import cast
+
+import pyopencl as cl
+
+
+def main() -> None:
+    """See the file's head."""
+    source, out, *options = sys.argv[1:]
+    device = cl.get_platforms()[0].get_devices()[0]
+    program = cl.Program(cl.Context([device]), Path(source).read_text(encoding="utf-8"))
+    try:
+        program.build(options=options, cache_dir=False)  # type: ignore[arg-type]
+    except cl.RuntimeError as error:
+        sys.exit(str(error))
+    Path(out).write_bytes(cast(list[bytes], program.get_info(cl.program_info.BINARIES))[0])
+    print(device.name.strip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Bitstreams: built for the emulator, listed, loaded while the daemon runs, and refused when they are not sound."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from daemons import Daemon, running
+from infer_requests import request, tensor
+from plans import random_images, random_plan
+
+from spark_accel.daemon import loaders
+from spark_accel.fpga import bitstream, toolchains
+from spark_accel.networks import plan, reference
+
+COMMAND = (sys.executable, "-m", "spark_accel", "kernels")
+SMALL = ("--define", "WORDS=4096", "--define", "GROUP=1")  # less memory than the network's default, quick to build
+
+
+def kernels(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with two versions of the network's bitstream."""
+    if loaders.EMULATOR not in loaders.names():
+        pytest.skip("no FPGA emulator: pip install 'spark-accel[fpga]'")
+    repository = tmp_path_factory.mktemp("repository")
+    for lanes in ("16", "32"):
+        done = kernels(
+            "build", "--target", "emulator", *SMALL, "--define", f"LANES={lanes}", "--repository", str(repository)
+        )
+        assert done.returncode == 0, done.stderr
+    return repository
+
+
+@pytest.fixture
+def daemon(built: Path, tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon on the emulator, with these bitstreams and a network that nobody has loaded."""
+    with running(tmp_path, device="fpga") as daemon:
+        shutil.copytree(built, daemon.repository, dirs_exist_ok=True)
+        network = random_plan(np.random.default_rng(1))
+        (daemon.repository / "small" / "1").mkdir(parents=True)
+        plan.save(network, daemon.repository / "small" / "1")
+        (daemon.repository / "small" / "config.pbtxt").write_text(
+            'backend: "network" max_batch_size: 4'
+            f' input {{ name: "image" data_type: TYPE_UINT8 dims: [{network.height}, {network.width}, 3] }}'
+            f' output {{ name: "logits" data_type: TYPE_FP32 dims: {network.classes} }}'
+        )
+        yield daemon
+
+
+def logits(daemon: Daemon) -> tuple[np.ndarray, np.ndarray]:
+    """What the daemon answers for two images, and what is right."""
+    network = plan.load(daemon.repository / "small" / "1")
+    images = random_images(np.random.default_rng(2), network, 2)
+    answer = daemon.infer(request(tensor("image", images.shape, images.tobytes(), "UINT8"), model="small"))
+    return np.frombuffer(answer.raw_output_contents[0], np.float32).reshape(2, -1), reference.run(network, images)
+
+
+def version(daemon: Daemon, number: int) -> Path:
+    return daemon.repository / "network-bitstream" / str(number)
+
+
+def test_versions_lie_side_by_side_and_are_listed_with_what_is_known(built: Path) -> None:
+    rows = json.loads(kernels("list", "--json", "--repository", str(built)).stdout)
+
+    assert [(row["name"], row["version"], row["defines"]["LANES"]) for row in rows] == [
+        ("network-bitstream", 1, 16),
+        ("network-bitstream", 2, 32),
+    ]
+    for row in rows:
+        assert row["board"] == "Intel(R) FPGA Emulation Device"
+        assert set(row["kernels"]) == {"maps", "weights", "array", "requantise", "pool"}
+        assert row["size"] > 10_000
+        assert len(row["sha256"]) == 64
+        assert "problem" not in row
+
+
+def test_a_network_runs_on_a_bitstream_that_is_loaded_while_the_daemon_runs(daemon: Daemon) -> None:
+    daemon.load("network-bitstream", "small")
+
+    answered, right = logits(daemon)
+
+    np.testing.assert_array_equal(answered, right)
+    assert daemon.states("network-bitstream") == {"2": "READY"}
+
+
+def test_a_bitstream_answers_no_requests_itself(daemon: Daemon) -> None:
+    daemon.load("network-bitstream")
+
+    assert daemon.infer_refused(request(model="network-bitstream")) == (
+        "INVALID_ARGUMENT",
+        "model 'network-bitstream' is a bitstream, which answers nothing: ask a model that needs 'network'",
+    )
+
+
+def test_unloading_it_leaves_what_runs_on_it(daemon: Daemon) -> None:
+    daemon.load("network-bitstream", "small")
+    daemon.call("RepositoryModelUnload", model_name="network-bitstream")
+
+    answered, right = logits(daemon)
+
+    np.testing.assert_array_equal(answered, right)
+
+
+def cut_short(folder: Path) -> None:
+    os.truncate(folder / bitstream.FILE, 1000)
+
+
+def damaged(folder: Path) -> None:
+    data = bytearray((folder / bitstream.FILE).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / bitstream.FILE).write_bytes(data)
+
+
+def for_another_board(folder: Path) -> None:
+    facts = json.loads((folder / bitstream.FACTS).read_text())
+    (folder / bitstream.FACTS).write_text(json.dumps(facts | {"board": "pac_s10_dc"}))
+
+
+def not_described(folder: Path) -> None:
+    (folder / bitstream.FACTS).write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (cut_short, "has 1,000 bytes, "),
+        (damaged, "is damaged: its SHA-256 is "),
+        (for_another_board, "is for board 'pac_s10_dc', and this device is 'Intel(R) FPGA Emulation Device'"),
+        (not_described, "describes no bitstream"),
+    ],
+)
+def test_what_is_not_sound_is_refused_and_the_board_keeps_what_it_had(
+    daemon: Daemon, spoil: object, reason: str
+) -> None:
+    daemon.load("network-bitstream", "small")
+    shutil.copytree(version(daemon, 1), version(daemon, 3))
+    assert callable(spoil)
+    spoil(version(daemon, 3))
+
+    code, message = daemon.refusal("RepositoryModelLoad", model_name="network-bitstream")
+
+    assert code == "INVALID_ARGUMENT"
+    assert reason in message
+    assert daemon.states("network-bitstream")["2"] == "READY"
+    answered, right = logits(daemon)
+    np.testing.assert_array_equal(answered, right)
+
+
+def test_a_file_that_is_no_program_is_refused_by_the_driver(daemon: Daemon) -> None:
+    bitstream.write(version(daemon, 1), b"nothing" * 100, bitstream.read(version(daemon, 1)))
+    shutil.rmtree(version(daemon, 2))
+
+    code, message = daemon.refusal("RepositoryModelLoad", model_name="network-bitstream")
+
+    assert code == "INVALID_ARGUMENT"
+    assert "the driver of 'Intel(R) FPGA Emulation Device' refuses the bitstream" in message
+
+
+def test_a_bitstream_from_elsewhere_is_checked_before_it_is_installed(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built / "network-bitstream", tmp_path / "network-bitstream")
+    damaged(tmp_path / "network-bitstream" / "1")
+    install = [sys.executable, "-m", "spark_accel", "model", "install", "--repository", str(tmp_path / "there")]
+
+    done = subprocess.run([*install, str(tmp_path / "network-bitstream")], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "is damaged: its SHA-256 is" in done.stderr
+    assert not list((tmp_path / "there").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("target", "tool", "wanted"),
+    [
+        ("intel:pac_s10_dc", "aoc", ["aoc -board=pac_s10_dc -report", "-DLANES=64", "network.aocx"]),
+        ("xilinx:u250", "v++", ["v++ -t hw --platform u250 -c -k maps", "--link", "network.xclbin"]),
+    ],
+)
+def test_without_a_vendors_compiler_the_exact_commands_are_printed(
+    tmp_path: Path, target: str, tool: str, wanted: list[str]
+) -> None:
+    done = kernels(
+        "build", "--target", target, "--define", "LANES=64", "--repository", str(tmp_path / "r"), cwd=tmp_path
+    )
+
+    assert done.returncode == 1
+    assert f"{tool} is not on the PATH" in done.stderr
+    assert all(text in done.stdout for text in wanted)
+    assert "STAGE void maps" in (tmp_path / "spark-accel-network" / "network.cl").read_text()
+
+
+def test_with_a_vendors_compiler_its_file_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    compiler = tmp_path / "bin" / "aoc"
+    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\nprintf program > "$2"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+    done = kernels(
+        "build", "--target", "intel:board", "--clock", "300", "--repository", str(tmp_path / "r"), cwd=tmp_path
+    )
+
+    assert done.returncode == 0, done.stderr
+    facts = bitstream.read(tmp_path / "r" / "network-bitstream" / "1")
+    assert (facts.board, facts.clock_mhz, facts.size) == ("board", 300, 7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--target", "nvidia:h100"], f"expected {toolchains.EMULATOR}, intel:BOARD or xilinx:PLATFORM"),
+        (["--target", "intel:"], "--target is 'intel:'"),
+        (["--target", "emulator", "--family", "nothing"], "--family is 'nothing'"),
+        (["--target", "emulator", "--define", "LANE=16"], "--define LANE: the kernels have VEC, LANES"),
+        (["--target", "emulator", "--define", "LANES"], "--define is 'LANES': expected NAME=NUMBER"),
+        (["--target", "emulator", "--name", "../x"], "model name '../x' can't be used"),
+    ],
+)
+def test_wrong_options_are_named(tmp_path: Path, arguments: list[str], reason: str) -> None:
+    done = kernels("build", *arguments, "--repository", str(tmp_path / "r"), cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert reason in done.stderr
