@@ -12,9 +12,13 @@ import threading
 import urllib.request
 from typing import Any
 
+import pandas as pd
 import psutil
 from conftest import eventually
-from pyspark.sql import DataFrame, SparkSession
+from pyspark import TaskContext
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql.functions import monotonically_increasing_id, pandas_udf
+from pyspark.sql.types import StringType
 from spark_sessions import PHOTOGRAPHS
 
 import spark_accel
@@ -62,6 +66,32 @@ def get(spark: SparkSession, path: str) -> Any:  # noqa: ANN401 - any JSON
 def metrics(spark: SparkSession) -> dict[str, float]:
     gauges = get(spark, "/metrics/json/")["gauges"]
     return {name.split(METRIC)[1]: gauges[name]["value"] for name in gauges if METRIC in name}
+
+
+def boards(conf: Conf) -> dict[str, Any]:
+    """On which boards Spark puts its tasks, how many rows each task has, and what each board has been given to do."""
+    spark = session(conf)
+    frame = spark.read.format("binaryFile").load(f"{PHOTOGRAPHS}/*.jpg").select("content").repartition(4)
+    rows = frame.select(predict("content", "small", top=1).alias("p"), board().alias("board")).collect()
+    found = daemon_status.collect(settings.from_spark({key: conf[key] for key in conf if "accel" in key}, {}))
+    spark.stop()
+    return {
+        "classified": sum(bool(row.p) for row in rows),
+        "tasks": sorted({row.board for row in rows}),
+        "executions": {device["id"]: device["executions"] for device in found["devices"]},
+    }
+
+
+def board() -> Column:
+    """The task's number, and the board that Spark gave it: `3 fpga-0`."""
+
+    def told(ids: pd.Series) -> pd.Series:
+        task = TaskContext.get()
+        assert task is not None
+        (address,) = task.resources()["fpga"].addresses
+        return pd.Series(f"{task.partitionId()} {address}", index=ids.index)
+
+    return pandas_udf(told, StringType())(monotonically_increasing_id())
 
 
 def two_sessions(conf: Conf) -> list[dict[str, Any]]:
