@@ -297,3 +297,28 @@ def test_a_closed_client_makes_no_requests(client: Client, plan: Plan) -> None:
         client.network("tiny")
     with pytest.raises(RuntimeError):
         client.logits(network, region, 1)
+
+
+def test_requests_that_find_the_queue_full_are_sent_again_until_there_is_room(settings: Settings) -> None:
+    plan = write_network(settings.repository, "crowded", max_batch=2)
+    config = settings.repository / "crowded" / "config.pbtxt"
+    policy = "dynamic_batching { default_queue_policy { max_queue_size: 1 } }"
+    config.write_text(config.read_text().replace("dynamic_batching {}", policy))
+    assert policy in config.read_text()
+    images = random_images(np.random.default_rng(1), plan, 2)
+
+    clients = [Client(settings) for _ in range(8)]
+    try:
+        answers = []
+        for client in clients:
+            network = client.network("crowded")
+            region = client.region(images.nbytes)
+            region.array[:] = images.reshape(-1)
+            answers += [client.logits(network, region, 2) for _ in range(5)]
+        found = [answer.result(60) for answer in answers]
+    finally:
+        for client in clients:
+            client.close()
+
+    for logits in found:
+        np.testing.assert_array_equal(logits, reference.run(plan, images))
