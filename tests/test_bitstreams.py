@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from plans import random_images, random_plan
 from spark_accel.daemon import loaders
 from spark_accel.fpga import bitstream, toolchains
 from spark_accel.networks import plan, reference
+from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 
 COMMAND = (sys.executable, "-m", "spark_accel", "kernels")
+REQUESTS = 64  # of each client
 SMALL = ("--define", "WORDS=4096", "--define", "GROUP=1")  # less memory than the network's default, quick to build
 
 
@@ -45,15 +48,18 @@ def daemon(built: Path, tmp_path: Path) -> Iterator[Daemon]:
     """A daemon on the emulator, with these bitstreams and a network that nobody has loaded."""
     with running(tmp_path, device="fpga") as daemon:
         shutil.copytree(built, daemon.repository, dirs_exist_ok=True)
-        network = random_plan(np.random.default_rng(1))
-        (daemon.repository / "small" / "1").mkdir(parents=True)
-        plan.save(network, daemon.repository / "small" / "1")
-        (daemon.repository / "small" / "config.pbtxt").write_text(
-            'backend: "network" max_batch_size: 4'
-            f' input {{ name: "image" data_type: TYPE_UINT8 dims: [{network.height}, {network.width}, 3] }}'
-            f' output {{ name: "logits" data_type: TYPE_FP32 dims: {network.classes} }}'
-        )
+        write_network(daemon.repository, "small", random_plan(np.random.default_rng(1)))
         yield daemon
+
+
+def write_network(repository: Path, name: str, network: plan.Plan) -> None:
+    (repository / name / "1").mkdir(parents=True)
+    plan.save(network, repository / name / "1")
+    (repository / name / "config.pbtxt").write_text(
+        'backend: "network" max_batch_size: 4'
+        f' input {{ name: "image" data_type: TYPE_UINT8 dims: [{network.height}, {network.width}, 3] }}'
+        f' output {{ name: "logits" data_type: TYPE_FP32 dims: {network.classes} }}'
+    )
 
 
 def logits(daemon: Daemon) -> tuple[np.ndarray, np.ndarray]:
@@ -108,6 +114,37 @@ def test_unloading_it_leaves_what_runs_on_it(daemon: Daemon) -> None:
     answered, right = logits(daemon)
 
     np.testing.assert_array_equal(answered, right)
+
+
+def test_two_clients_with_different_programs_are_both_served_with_few_reprogrammings(daemon: Daemon) -> None:
+    config = daemon.repository / "network-bitstream" / "config.pbtxt"
+    written = config.read_text()
+    network = random_plan(np.random.default_rng(3), height=17, width=17, blocks=(1,), channels=4)
+    for number, name in ((1, "one"), (2, "two")):  # a network runs on the bitstream that is there when it is loaded
+        write_network(daemon.repository, name, network)
+        config.write_text(f"{written} version_policy {{ specific {{ versions: {number} }} }}")
+        daemon.load("network-bitstream", name)
+    images = random_images(np.random.default_rng(4), network, 1)
+    right = reference.run(network, images)
+    answers: dict[str, int] = {}
+
+    def ask(name: str) -> None:
+        message = request(tensor("image", images.shape, images.tobytes(), "UINT8"), model=name)
+        for _ in range(REQUESTS):
+            answer = daemon.infer(message)
+            np.testing.assert_array_equal(np.frombuffer(answer.raw_output_contents[0], np.float32), right[0])
+            answers[name] = answers.get(name, 0) + 1
+
+    with ThreadPoolExecutor(2) as clients:
+        for asked in [clients.submit(ask, name) for name in ("one", "two")]:
+            asked.result()
+
+    node = accel_pb2_grpc.NodeStub(daemon.channel)
+    (board,) = node.Devices(accel_pb2.DevicesRequest(), timeout=30).devices
+    assert answers == {"one": REQUESTS, "two": REQUESTS}
+    assert board.program.startswith("network:")
+    assert 1 <= board.reprogrammings < 2 * REQUESTS / 10  # in turn, each request would take one
+    assert board.reprogramming_ns > 0
 
 
 def cut_short(folder: Path) -> None:

@@ -62,7 +62,7 @@ def simulate(clients: list[Client], work: int, cost: int, until: int, board: Rep
             board.given(chosen, cost, now)
         client = waiting[chosen].pop(0)
         now += work
-        board.ran(now)
+        board.ran(work, now)
         client.waits.append(now - client.asked)
         heapq.heappush(events, (now + client.pause, clients.index(client)))
     return Outcome(
@@ -111,7 +111,7 @@ def test_a_board_without_work_changes_its_program_after_a_moment() -> None:
     board = Reprogramming()
     board.given("one", 0, 0)
     board.given("two", 100 * MS, 100 * MS)
-    board.ran(200 * MS)
+    board.ran(5 * MS, 200 * MS)
     other = {"one": Waiting(1, 0)}
 
     assert board.choose(other, 201 * MS) is None
@@ -138,3 +138,9 @@ def test_what_the_first_program_takes_is_no_reprogramming() -> None:
 
     assert board.count == 0
     assert board.next_choice({"one": Waiting(1, 0)}, 0) is None
+
+
+def test_a_slice_has_many_batches_also_where_reprogramming_is_quick() -> None:
+    found = simulate([Client("one", 0), Client("two", 0)], 100 * MS, 1 * MS, _UNTIL)
+
+    assert found.reprogrammings < sum(found.served.values()) / 10

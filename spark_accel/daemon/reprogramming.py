@@ -1,18 +1,18 @@
 """When a board that holds one program at a time is given another one.
 
 Reprogramming takes as long as many requests. So a program that has work keeps the board for a slice, SLICE times as
-long as reprogramming takes, and until the requests for another program have waited as long, taken together. A program
-without work keeps it for a moment, since its client may be about to ask again. Whose requests have waited longest is
-next. With two programs that both have work all the time a request waits a slice and two reprogrammings at most, and a
-fifth of the time goes into reprogramming.
+long as reprogramming takes or BATCHES batches, whichever is longer, and until the requests for another program have
+waited as long, taken together. A program without work keeps it for a moment, since its client may be about to ask
+again. Whose requests have waited longest is next. With two programs that both have work all the time a request waits a
+slice and two reprogrammings at most, and a fifth of the time, or less, goes into reprogramming.
 A pure data structure: time, nanoseconds of a monotonic clock, comes in as an argument.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-SLICE = 4.0
-_MOMENT = 0.5  # of a reprogramming's time
+SLICE, BATCHES = 4.0, 16
+_MOMENT = 0.5  # of a reprogramming's time, or of a batch's
 _FIRST_GUESS = 500_000_000  # nanoseconds, until one has been measured
 _LATEST = 0.5  # the weight of the newest measurement
 
@@ -39,6 +39,7 @@ class Reprogramming:
         self.count = 0
         self.spent = 0  # nanoseconds of all reprogrammings
         self._cost = float(_FIRST_GUESS)
+        self._batch = 0.0  # how long one takes
         self._since = 0  # the program is there
         self._last_work = 0
 
@@ -68,8 +69,9 @@ class Reprogramming:
         """The board's process has ended: the next one gives it a program anew."""
         self.program = ""
 
-    def ran(self, now: int) -> None:
-        """Work of the board's program has ended."""
+    def ran(self, took: int, now: int) -> None:
+        """A batch of the board's program has ended, which took so long."""
+        self._batch += (_LATEST if self._batch else 1.0) * (took - self._batch)
         self._last_work = now
 
     def given(self, program: str, took: int, now: int) -> None:
@@ -82,6 +84,8 @@ class Reprogramming:
 
     def _change(self, other: Waiting, now: int, has_work: bool) -> int:
         """When the board is given to another program that has such work, as things are."""
-        worth = now + max(0, int(SLICE * self._cost) - other.waited) // max(1, other.requests)
-        busy = max(self._since + int(SLICE * self._cost), worth)
-        return busy if has_work else min(busy, self._last_work + int(_MOMENT * self._cost))
+        length = int(max(SLICE * self._cost, BATCHES * self._batch))
+        worth = now + max(0, length - other.waited) // max(1, other.requests)
+        busy = max(self._since + length, worth)
+        moment = int(_MOMENT * max(self._cost, self._batch))
+        return busy if has_work else min(busy, self._last_work + moment)

@@ -68,7 +68,7 @@ class Worker:
         program = self.loaded.get(key, self.board.program)
         if program != self.board.program:
             self.board.given(program, answer.get("programmed_ns", 0), now)
-        self.board.ran(now)
+        self.board.ran(sum(answer["times"]), now)
 
     @property
     def ending(self) -> str:
