@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from plans import Shape, random_convolution, random_dense, random_images, random_plan
 
 from spark_accel.daemon import kernels
-from spark_accel.fpga import estimate, program
+from spark_accel.fpga import estimate, program, resnets
 from spark_accel.fpga.engine import Engine
 from spark_accel.networks import plan as plans
 from spark_accel.networks import reference
@@ -180,3 +180,32 @@ def test_a_residual_of_any_multiplier(emulator: ProcessPoolExecutor) -> None:
     plan = plan_of(rng, shape, replace(added, residual_multiplier=largest.astype(np.int32)))
 
     assert_equals_reference(emulator, plan, random_images(rng, plan, 1), {})
+
+
+def test_a_whole_resnet50_v1_of_random_weights(emulator: ProcessPoolExecutor) -> None:
+    rng = np.random.default_rng(8)
+    shapes_only = resnets.plan("resnet50")
+    shapes = shapes_only.shapes()
+    layers: list[plans.Layer] = []
+    for layer in shapes_only.layers:
+        if isinstance(layer, Convolution):
+            out, *kernel, _ = layer.weights.shape
+            made = random_convolution(
+                rng, shapes[layer.input], out, (kernel[0], kernel[1]), layer.stride, padding=layer.padding,
+                input=layer.input, output=layer.output, residual=layer.residual,
+            )  # fmt: skip
+            layers.append(made)
+        elif isinstance(layer, GlobalAveragePool):
+            layers.append(replace(layer, multiplier=np.full(2048, 1 / 49, np.float32)))
+        elif isinstance(layer, MaxPool):
+            layers.append(layer)
+        else:
+            layers.append(random_dense(rng, 2048, 1000, input=layer.input))
+    plan = replace(shapes_only, layers=tuple(layers))
+    plans.validate(plan)
+    images = random_images(rng, plan, 1)
+
+    logits, tier = emulator.submit(emulated_network.as_loaded, plan, images, 1).result()
+
+    assert tier == "fpga"
+    np.testing.assert_array_equal(logits, reference.run(plan, images))
