@@ -121,16 +121,18 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def running(folder: Path, models: tuple[str, ...] = (), **environment: str) -> Iterator[Daemon]:
+def running(
+    folder: Path, models: tuple[str, ...] = (), device: str = "reference", **environment: str
+) -> Iterator[Daemon]:
     """A daemon whose repository lies in `folder` and holds `models`, loaded. Ended by SIGTERM."""
     repository = folder / "repository"
-    repository.mkdir()
+    repository.mkdir(exist_ok=True)
     for name in models:
         write_model(repository, name)
     # Not in `folder`: a socket's path is short. The daemon asks for a folder of mode 0700.
     with tempfile.TemporaryDirectory(prefix="accel-") as sockets:
         socket = Path(sockets) / "daemon.sock"
-        arguments = ["--socket", str(socket), "--repository", str(repository), "--device", "reference"]
+        arguments = ["--socket", str(socket), "--repository", str(repository), "--device", device]
         with (folder / "daemon.log").open("wb") as log:
             process = subprocess.Popen(
                 [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | environment
