@@ -41,11 +41,13 @@ def write_kernel(
     file: str = "portable.cl",
     parameters: Mapping[str, str | None] | None = None,
 ) -> Path:
-    """Makes a kernel's folder, by default of one on vectors x and y; a parameter that is None is left out."""
+    """Makes a kernel's folder, by default of one on vectors x and y, with changed parameters; None: left out."""
     folder = repository / name
     (folder / "1").mkdir(parents=True, exist_ok=True)
     (folder / "1" / file).write_text(text)
-    (folder / "config.pbtxt").write_text(config + parameters_text(parameters or {}))
+    (folder / "config.pbtxt").write_text(
+        config if "parameters" in config else config + parameters_text(parameters or {})
+    )
     return folder
 
 

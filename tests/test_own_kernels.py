@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyopencl as cl
 import pytest
 from conftest import eventually
 from daemons import Daemon, region, running
@@ -26,6 +27,7 @@ from kernel_models import (
 from nodes import gone
 from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
 
+from spark_accel.daemon.devices import open_device
 from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 
 RATE = 0.03
@@ -238,6 +240,17 @@ def test_a_binary_for_another_device_gives_way_to_the_source(daemon: Daemon) -> 
     daemon.load("both")
 
     assert ask(daemon, "both", vector(np.ones(2, np.float32)))["y"].tolist() == [2, 2]
+
+
+def test_a_binary_comes_before_the_source(daemon: Daemon) -> None:
+    device = open_device("cpu-0")
+    program = cl.Program(cl.Context([device]), TWICE.replace("2 * x[i]", "3 * x[i]"))
+    folder = write_kernel(daemon.repository, "compiled", TWICE, parameters={"kernel": "twice"})
+    (binary,) = program.build(cache_dir=False).binaries
+    (folder / "1" / "cpu.bin").write_bytes(binary)
+    daemon.load("compiled")
+
+    assert ask(daemon, "compiled", vector(np.ones(2, np.float32)))["y"].tolist() == [3, 3]
 
 
 def test_a_daemon_without_opencl_says_what_to_set(tmp_path: Path) -> None:

@@ -25,8 +25,11 @@ class Guarded:
     A kernel is given `part`. A tensor of no bytes has one that belongs to the guard.
     """
 
-    def __init__(self, queue: cl.CommandQueue, name: str, nbytes: int, source: Input | None = None) -> None:
-        device = queue.device
+    def __init__(
+        self, context: cl.Context, queue: cl.CommandQueue, name: str, nbytes: int, source: Input | None = None
+    ) -> None:
+        # The emulator's queues give a context that is none: it comes on its own.
+        (device,) = context.devices
         self.name = name
         self._queue = queue
         self._nbytes = nbytes
@@ -39,7 +42,7 @@ class Guarded:
         flags: int = cl.mem_flags.READ_ONLY if source is not None else cl.mem_flags.READ_WRITE
         if device.type & cl.device_type.CPU:  # the host's processor: bytes are read to where the kernel wants them
             flags |= cl.mem_flags.ALLOC_HOST_PTR
-        self._buffer = cl.Buffer(queue.context, flags, whole)
+        self._buffer = cl.Buffer(context, flags, whole)
         with self._mapped(cl.map_flags.WRITE_INVALIDATE_REGION, 0, whole) as view:
             view[:_GUARD] = _PATTERN
             view[_GUARD + nbytes :] = _PATTERN

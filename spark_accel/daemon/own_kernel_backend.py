@@ -43,9 +43,9 @@ class OwnKernelBackend:
             self._definition = definition.of_config(json_format.ParseDict({**config, "name": name}, ModelConfig()))
         except ModelError as error:
             raise BackendError(f"Invalid argument: {error}") from error
-        context = cl.Context([device])
-        self._queue = cl.CommandQueue(context)
-        self._kernel = own_kernel_program.kernel(folder, self._definition, context)
+        self._context = cl.Context([device])
+        self._queue = cl.CommandQueue(self._context)
+        self._kernel = own_kernel_program.kernel(folder, self._definition, self._context)
 
     def run(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> list[Outcome]:
         """See Backend; raises DamageError too."""
@@ -76,7 +76,7 @@ class OwnKernelBackend:
 
     def _memory(self, name: str, datatype: str, shape: Sequence[int], request: BatchRequest | None) -> Guarded:
         nbytes = math.prod(shape) * datatypes.ITEM_SIZES[datatype]
-        return Guarded(self._queue, name, nbytes, request and request.inputs[name])
+        return Guarded(self._context, self._queue, name, nbytes, request and request.inputs[name])
 
     def _run(self, staged: _Staged) -> _Staged | RequestError:
         """Runs the kernel to its end and looks after the guards; raises DamageError."""
