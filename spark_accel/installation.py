@@ -1,5 +1,7 @@
 """Installs a model that was made elsewhere: a folder or an archive, hostile until all of it has been checked.
 
+A network is read as a whole; of a user's kernel the configuration is checked, its program when a device builds it.
+
 Making a model from a network's file is `networks/importer.py`'s, moving it to its place `networks/staging.py`'s.
 """
 
@@ -14,11 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from spark_accel import model_store
-from spark_accel.daemon import model_folder
+from spark_accel.daemon import model_config, model_folder
 from spark_accel.daemon.model_config import FILE_NAME as CONFIG
-from spark_accel.daemon.model_folder import PollError
+from spark_accel.daemon.model_config import ModelLoadError
+from spark_accel.daemon.model_folder import ModelFolder, PollError
 from spark_accel.errors import ModelError
 from spark_accel.networks import plan, staging
+from spark_accel.own_kernels import definition, files
 
 # An archive's own figures are not to be believed: bounds on what is unpacked.
 _MAX_BYTES = 8 * 2**30
@@ -45,7 +49,8 @@ _REPOSITORY_FAULTS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 def install(source: Path, repository: Path) -> str:
     """Installs a model's folder, or a .zip, .tar or .tar.gz of one, after checking all of it; returns its name.
 
-    The model is what its config.pbtxt names. Raises ModelError; the repository is then as it was.
+    The model is what its config.pbtxt names; a kernel without a name there is what its folder is called. Raises
+    ModelError; the repository is then as it was.
     """
     with staging.staging(repository) as stage:
         unpacked = stage / "unpacked"
@@ -165,11 +170,29 @@ def _checked(folder: Path, source: Path) -> str:
         found = model_folder.poll(folder.parent, folder.name)
     except PollError as error:
         raise ModelError(f"{source} holds no model: {error}") from error
-    if found.config.backend != "network":
-        raise ModelError(f"{source}: its backend is '{found.config.backend}'; only 'network' can be installed")
+    if found.config.backend not in ("network", definition.BACKEND):
+        raise ModelError(
+            f"{source}: its backend is '{found.config.backend}'; only 'network' and '{definition.BACKEND}', a kernel of"
+            " your own, can be installed"
+        )
     if not found.versions:
         raise ModelError(f"{source} has no version folder (1, 2, …)")
+    own_kernel = found.config.backend == definition.BACKEND
+    name = found.config.name or (source.resolve().name if own_kernel and source.is_dir() else "")
+    if own_kernel:
+        _check_kernel(found, name, source)
+    else:
+        for version in found.versions:
+            plan.load(found.version(version))
+    model_store.check_free(name)
+    return staging.check_name(name)
+
+
+def _check_kernel(found: ModelFolder, name: str, source: Path) -> None:
     for version in found.versions:
-        plan.load(found.version(version))
-    model_store.check_free(found.config.name)
-    return staging.check_name(found.config.name)
+        if not any((found.version(version) / file).is_file() for file in files.ALL):
+            raise ModelError(f"{source}: its version {version} has no kernel: none of {', '.join(files.ALL)}")
+    try:
+        model_config.check(model_config.complete(found.config, name, ()), found.path)
+    except ModelLoadError as error:
+        raise ModelError(f"{source}: {str(error).removeprefix('Invalid argument: ')}") from error
