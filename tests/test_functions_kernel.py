@@ -1,5 +1,9 @@
 """The Column function `kernel`: numbers and arrays in, one output or a struct out, and what Spark's users are told."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from kernel_models import VECTOR, black_scholes, install_examples, options, source, write_kernel
@@ -181,3 +185,29 @@ def test_the_function_of_spark_4_0_gives_the_same(spark: SparkSession, monkeypat
     monkeypatch.setattr(functions, "_arrow_udf", None)
 
     assert made.select(kernel("scaled", "m", weights=[1, 2]).alias("s")).collect() == here
+
+
+_CONNECT = """
+from pyspark.sql import SparkSession
+from spark_accel.functions import kernel
+session = SparkSession.builder.remote("local[2]").getOrCreate()
+assert "connect" in type(session).__module__
+rows = session.createDataFrame([([1.0, 2.0],), (None,)], "m array<float>")
+answers = rows.select(kernel("scaled", "m", weights=[1, 10])["row_sum"].alias("s")).collect()
+print("answers", *(row.s for row in answers))
+"""
+
+
+def test_spark_connect_gives_the_same(node: Node) -> None:
+    environment = os.environ | node.environment | {"SPARK_TESTING": "1"}
+
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _CONNECT],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert "answers 21.0 None" in done.stdout, done.stderr

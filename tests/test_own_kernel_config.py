@@ -5,7 +5,7 @@ import pytest
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_models import VECTOR, parameters_text
+from kernel_models import EXAMPLES, VECTOR, parameters_text
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from spark_accel.errors import ModelError
@@ -151,6 +151,14 @@ def test_round_up_and_divide_up_are_what_they_say(size: int, step: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(SizeError):
         sizes.parse(text)
+
+
+def test_the_documentation_has_the_examples_in_full() -> None:
+    page = (EXAMPLES.parents[1] / "docs" / "own-kernels.md").read_text()
+
+    files = [path for path in EXAMPLES.rglob("*") if path.is_file()]
+    assert len(files) == 4
+    assert [path for path in files if path.read_text() not in page] == []
 
 
 @pytest.mark.parametrize(("text", "said"), [("n - 5", "'n - 5' is -2"), ("round_up(n, n - 3)", "by 0")])

@@ -10,6 +10,8 @@ import pyopencl as cl
 import pytest
 from conftest import eventually
 from daemons import Daemon, region, running
+from hypothesis import given
+from hypothesis import strategies as st
 from infer_requests import placed, request, tensor, y
 from kernel_models import (
     BEFORE,
@@ -91,6 +93,15 @@ def test_black_scholes_is_its_definition_in_numpy(daemon: Daemon) -> None:
     np.testing.assert_allclose(answer["put"], put, rtol=1e-4, atol=1e-4)
 
 
+@given(st.integers(0, 300))
+def test_work_items_too_many_leave_a_request_of_any_size_alone(daemon: Daemon, count: int) -> None:
+    columns = options(count)
+
+    answer = ask(daemon, "black_scholes", *(vector(values, name) for name, values in columns.items()), rate=RATE)
+
+    np.testing.assert_allclose(answer["call"], black_scholes(**columns, rate=RATE)[0], rtol=1e-4, atol=1e-4)
+
+
 def test_any_client_of_kserve_calls_a_kernel(daemon: Daemon) -> None:
     client = InferenceServerClient(daemon.url)
     tensors = []
@@ -158,7 +169,8 @@ def test_an_output_larger_than_the_device_allows_is_refused(daemon: Daemon) -> N
     code, text = refusal(daemon, "large", vector(np.ones(1, np.float32)), m=2**40)
 
     assert code == "RESOURCE_EXHAUSTED"
-    assert text.startswith("model 'large': 'y' takes 4,398,046,511,104 bytes, and device '")
+    assert text.startswith("model 'large': the tensors take more bytes than the ")
+    assert "('x' 4, 'y' 4,398,046,511,104): send smaller ones" in text
 
 
 def test_what_a_kernel_does_not_write_is_0(daemon: Daemon) -> None:

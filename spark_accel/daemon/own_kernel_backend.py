@@ -16,10 +16,11 @@ from google.protobuf import json_format
 from grpc import StatusCode
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from spark_accel.daemon import datatypes, own_kernel_program
+from spark_accel.daemon import datatypes, memory_budget, own_kernel_program
 from spark_accel.daemon.backends import BackendError, DamageError, Outcome, Output
 from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.daemon.guarded_buffers import Guarded
+from spark_accel.daemon.network import DeviceMemoryError
 from spark_accel.daemon.request import RequestError
 from spark_accel.errors import ModelError
 from spark_accel.own_kernels import binding, definition
@@ -43,6 +44,7 @@ class OwnKernelBackend:
             self._definition = definition.of_config(json_format.ParseDict({**config, "name": name}, ModelConfig()))
         except ModelError as error:
             raise BackendError(f"Invalid argument: {error}") from error
+        self._budget = memory_budget.of_device(device)
         self._context = cl.Context([device])
         self._queue = cl.CommandQueue(self._context)
         self._kernel = own_kernel_program.kernel(folder, self._definition, self._context)
@@ -59,12 +61,15 @@ class OwnKernelBackend:
         shapes = {name: tensor.shape for name, tensor in request.inputs.items()}
         try:
             bound = binding.bind(self._definition, shapes, request.parameters)
-            tensors = {
-                tensor.name: self._memory(tensor.name, tensor.datatype, shapes[tensor.name], request)
-                for tensor in self._definition.inputs
+            nbytes = {
+                tensor.name: math.prod({**shapes, **bound.outputs}[tensor.name]) * datatypes.ITEM_SIZES[tensor.datatype]
+                for tensor in (*self._definition.inputs, *self._definition.outputs)
             }
-            for tensor in self._definition.outputs:
-                tensors[tensor.name] = self._memory(tensor.name, tensor.datatype, bound.outputs[tensor.name], None)
+            self._check_memory(nbytes)
+            tensors = {
+                name: Guarded(self._context, self._queue, name, size, request.inputs.get(name))
+                for name, size in nbytes.items()
+            }
         except BindingError as error:
             return RequestError(StatusCode.INVALID_ARGUMENT, f"model '{self._definition.model}': {error}")
         except RequestError as error:
@@ -74,9 +79,14 @@ class OwnKernelBackend:
             return RequestError(StatusCode.RESOURCE_EXHAUSTED, text)
         return _Staged(request, bound, tensors)
 
-    def _memory(self, name: str, datatype: str, shape: Sequence[int], request: BatchRequest | None) -> Guarded:
-        nbytes = math.prod(shape) * datatypes.ITEM_SIZES[datatype]
-        return Guarded(self._context, self._queue, name, nbytes, request and request.inputs[name])
+    def _check_memory(self, nbytes: Mapping[str, int]) -> None:
+        """Raises DeviceMemoryError for tensors that would crowd out all else: sizes of outputs are a client's say."""
+        if sum(nbytes.values()) > self._budget:
+            sizes = ", ".join(f"'{name}' {size:,}" for name, size in nbytes.items())
+            raise DeviceMemoryError(
+                f"the tensors take more bytes than the {self._budget:,} that a request may have here ({sizes}): send"
+                " smaller ones"
+            )
 
     def _run(self, staged: _Staged) -> _Staged | RequestError:
         """Runs the kernel to its end and looks after the guards; raises DamageError."""
