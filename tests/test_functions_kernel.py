@@ -160,6 +160,8 @@ def test_a_kernel_that_writes_out_of_bounds_fails_the_job_by_name(spark: SparkSe
         (("vector_add", "spot", "strike"), {"c": 1}, TypeError, "has no argument 'c'; it takes a, b"),
         (("black_scholes", "spot", "strike", "years", "volatility"), {}, TypeError, "misses argument 'rate'"),
         (("vector_add", "spot", "strike"), {"output": "total"}, ValueError, "has no output 'total'; it has sum"),
+        (("vector_add", "spot", "strike"), {"output": []}, ValueError, r"output is \[\]: expected an output of kernel"),
+        (("vector_add", "spot", "strike"), {"output": ["sum", "sum"]}, ValueError, "several different ones"),
         (("total", "spot"), {}, ValueError, r"'y\[1\]' of kernel 'total' can't be a column"),
         (("vector_ad", "spot", "strike"), {}, ModelError, "'vector_ad' is not in the repository .* 'vector_add'"),
         (("small", "spot"), {}, ModelError, "model 'small' is no kernel of a user's: its backend is 'network'"),

@@ -140,7 +140,12 @@ def plan(kernel: Definition, columns: int, output: str | Sequence[str] | None, v
         names = ", ".join(tensor.name for tensor in inputs)
         raise TypeError(f"kernel '{kernel.model}' takes {len(inputs)} columns ({names}), not {columns}")
     calls.arguments(kernel, {**values, **{tensor.name: [] for tensor in inputs}})
-    outputs = kernel.outputs if output is None else tuple(_output(kernel, name) for name in _names(output))
+    wanted = [output] if isinstance(output, str) else output
+    if wanted is not None and len(set(wanted)) != max(1, len(wanted)):
+        raise ValueError(
+            f"output is {output!r}: expected an output of kernel '{kernel.model}', or several different ones"
+        )
+    outputs = kernel.outputs if wanted is None else tuple(_output(kernel, name) for name in wanted)
     rows = inputs[0].shape[0].name
     for tensor in (*inputs, *outputs):
         if not rows or tensor.shape[0].name != rows or tensor.dims[0] != -1 or len(tensor.dims) > 2:
@@ -151,10 +156,6 @@ def plan(kernel: Definition, columns: int, output: str | Sequence[str] | None, v
             )
         _spark_type(tensor)
     return Columns(kernel, inputs, dict(values), outputs)
-
-
-def _names(output: str | Sequence[str]) -> Sequence[str]:
-    return [output] if isinstance(output, str) else output
 
 
 def _output(kernel: Definition, name: str) -> Tensor:
