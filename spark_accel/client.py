@@ -1,4 +1,4 @@
-"""The client of the node daemon: networks, regions and requests, kept alive through the end of a daemon or a worker.
+"""The client of the node daemon: models, regions and requests, kept alive through the end of a daemon or a worker.
 
 One per process (`shared`), made after the fork in Spark's workers. It starts the daemon where none answers
 (`launch.py`), holds a lease, and sends again what a daemon or worker did not answer. Each call is
@@ -8,10 +8,11 @@ One per process (`shared`), made after the fork in Spark's workers. It starts th
 import atexit
 import contextlib
 import itertools
+import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from spark_accel.connection import Again, Connection, Ending, Images
+from spark_accel.connection import Again, Connection, Ending, Placed
 from spark_accel.errors import DaemonError, ModelError, RegionMemoryError
+from spark_accel.own_kernels import calls, definition
+from spark_accel.own_kernels.definition import Definition
 from spark_accel.settings import Settings
 from spark_accel.shared_region import RegionFile
 
@@ -171,7 +174,7 @@ class Client:
         parameters: dict[str, int | str] = {"top": top} | ({"device": device} if device else {})
 
         def run() -> TopClasses:
-            index, score = self._infer(network.name, images, ("index", "score"), parameters)
+            index, score = self._infer(network.name, [images], ("index", "score"), parameters, count)
             return TopClasses(index, score)
 
         images = _images(network, region, count, offset)
@@ -183,7 +186,42 @@ class Client:
     ) -> Future[npt.NDArray[np.float32]]:
         """The logits, float32 [count, classes], of `count` images that lie as in `classify`."""
         images = _images(network, region, count, offset)
-        return self._threads.submit(lambda: self._infer(network.name, images, ("logits",), {})[0])
+        return self._threads.submit(lambda: self._infer(network.name, [images], ("logits",), {}, count)[0])
+
+    def kernel(self, name: str, /, **values: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
+        """Runs a kernel of the repository (docs/own-kernels.md): its outputs by name.
+
+            client.kernel("black_scholes", spot=[100], strike=[90], years=[1], volatility=[0.2], rate=0.03)
+
+        Raises ModelError if the repository does not have it, TypeError for a value that it can't take, AccelError if
+        it refuses the request or fails: its sizes don't fit, it wrote out of bounds, it did not end in time.
+        """
+        return self.run_kernel(self.kernel_definition(name), values)
+
+    def kernel_definition(self, name: str) -> Definition:
+        """Loads a kernel if it is not loaded: what its configuration says. Raises ModelError."""
+        return self._again(lambda connection: _definition(connection, name))
+
+    def run_kernel(self, kernel: Definition, values: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:
+        """As `kernel`, without asking for its definition again."""
+        tensors, scalars = calls.arguments(kernel, values)
+        size = sum(calls.padded(tensor.nbytes) for tensor in tensors.values())
+        region = self.borrow(1 << max(size - 1, calls.LEAST_BYTES - 1).bit_length())
+        placed: list[Placed] = []
+        offset = 0
+        for one in kernel.inputs:
+            tensor = tensors[one.name]
+            region.array[offset : offset + tensor.nbytes] = tensor.reshape(-1).view(np.uint8)
+            placed.append(Placed(one.name, one.datatype, tensor.shape, region.name, offset, tensor.nbytes))
+            offset += calls.padded(tensor.nbytes)
+        names = tuple(output.name for output in kernel.outputs)
+        try:
+            found = self._infer(kernel.model, placed, names, scalars)
+        except BaseException:
+            region.close()  # the daemon may still read it
+            raise
+        self.give_back(region)
+        return dict(zip(names, found, strict=True))
 
     def device(self) -> str:
         """The daemon's devices for people: `cpu-0 (Portable Computing Language: AMD EPYC …)`."""
@@ -205,17 +243,22 @@ class Client:
                 self._connection = None
 
     def _infer(
-        self, network: str, images: Images, outputs: tuple[str, ...], parameters: Mapping[str, int | str]
+        self,
+        model: str,
+        inputs: Sequence[Placed],
+        outputs: tuple[str, ...],
+        parameters: Mapping[str, int | float | str],
+        images: int = 0,
     ) -> tuple[npt.NDArray[Any], ...]:
         def call(connection: Connection) -> tuple[npt.NDArray[Any], ...]:
-            connection.load(network)
-            return connection.infer(network, images, outputs, parameters)
+            connection.load(model)
+            return connection.infer(model, inputs, outputs, parameters)
 
         began = time.monotonic()
         answer = self._again(call)
         with self._lock:
             self.counters.requests += 1
-            self.counters.images += images.shape[0]
+            self.counters.images += images
             self.counters.seconds_waited += time.monotonic() - began
         return answer
 
@@ -288,8 +331,17 @@ class Client:
             self._unregister = {name for name in self._unregister if not self._connection.unregister(name)}
 
 
-def _images(network: NetworkFacts, region: Region, count: int, offset: int) -> Images:
-    return Images(region.name, offset, (count, network.height, network.width, 3))
+def _images(network: NetworkFacts, region: Region, count: int, offset: int) -> Placed:
+    shape = (count, network.height, network.width, 3)
+    return Placed("image", "UINT8", shape, region.name, offset, math.prod(shape))
+
+
+def _definition(connection: Connection, name: str) -> Definition:
+    connection.load(name)
+    config = connection.config(name)
+    if config.backend != definition.BACKEND:
+        raise ModelError(f"model '{name}' is no kernel of a user's: its backend is '{config.backend}'")
+    return definition.of_config(config)
 
 
 def _facts(connection: Connection, name: str) -> NetworkFacts:

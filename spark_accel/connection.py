@@ -5,10 +5,9 @@ raises one of the package's errors.
 """
 
 import difflib
-import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -48,12 +47,15 @@ class Ending(Again):
     """The daemon finishes what it has accepted and takes nothing new: the call is to be made to its successor."""
 
 
-class Images(NamedTuple):
-    """Where images lie: uint8 of `shape` at byte `offset` of a region."""
+class Placed(NamedTuple):
+    """An input that lies at byte `offset` of a region; one of no bytes lies nowhere."""
 
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
     region: str
     offset: int
-    shape: tuple[int, int, int, int]
+    size: int
 
 
 class Connection:
@@ -173,21 +175,31 @@ class Connection:
         return True
 
     def infer(
-        self, model: str, images: Images, outputs: tuple[str, ...], parameters: Mapping[str, int | str]
+        self,
+        model: str,
+        inputs: Iterable[Placed],
+        outputs: tuple[str, ...],
+        parameters: Mapping[str, int | float | str],
     ) -> tuple[npt.NDArray[Any], ...]:
-        """Runs a network; gives these of its outputs."""
+        """Runs a model; gives these of its outputs. Integers of the parameters are int64."""
         request = pb.ModelInferRequest(model_name=model)
-        tensor = request.inputs.add(name="image", datatype="UINT8", shape=images.shape)
-        tensor.parameters["shared_memory_region"].string_param = images.region
-        tensor.parameters["shared_memory_byte_size"].int64_param = math.prod(images.shape)
-        tensor.parameters["shared_memory_offset"].int64_param = images.offset
+        for placed in inputs:
+            tensor = request.inputs.add(name=placed.name, datatype=placed.datatype, shape=placed.shape)
+            if not placed.size:
+                request.raw_input_contents.append(b"")
+                continue
+            tensor.parameters["shared_memory_region"].string_param = placed.region
+            tensor.parameters["shared_memory_byte_size"].int64_param = placed.size
+            tensor.parameters["shared_memory_offset"].int64_param = placed.offset
         for name in outputs:
             request.outputs.add(name=name)
         for name, value in parameters.items():
             if isinstance(value, str):
                 request.parameters[name].string_param = value
-            else:
+            elif isinstance(value, int):
                 request.parameters[name].int64_param = value
+            else:
+                request.parameters[name].double_param = value
         with self._of_model(model):
             response = self._of_thread().call(_MODEL_INFER, request.SerializeToString(), self._headers)
         answer = InferResult(pb.ModelInferResponse.FromString(response))

@@ -1,23 +1,26 @@
-"""`predict` and `try_predict`: Column functions that classify images on the accelerator of the node a row lies on.
+"""Column functions that run on the accelerator of the node a row lies on: `predict`, `try_predict` and `kernel`.
 
 This file is the driver's side: arguments, settings, and the kind of function that this Spark has. What a task does with
-the rows of its partition is `partition.py`'s.
+the rows of its partition is `partition.py`'s for images and `own_kernels/rows.py`'s for kernels of users.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from typing import Any, cast
 
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as spark_functions
 from pyspark.sql.pandas.functions import pandas_udf
 
-from spark_accel import client, partition, settings
+from spark_accel import client, model_store, partition, settings
+from spark_accel.own_kernels import rows
 
 RESULT_TYPE = "array<struct<index:int,id:string,label:string,score:float>>"
 OnArrays = Callable[[Iterator[pa.Array]], Iterator[pa.Array]]
+OfPandas = Callable[[Any], pa.Array]
 _arrow_udf: Any = getattr(spark_functions, "arrow_udf", None)  # from Spark 4.1 on
 
 
@@ -38,6 +41,37 @@ def predict(column: Column | str, model: str = "resnet50", top: int = 5) -> Colu
 def try_predict(column: Column | str, model: str = "resnet50", top: int = 5) -> Column:
     """As `predict`, with null for an image that can't be decoded; each partition that has any logs how many and why."""
     return _predict("try_predict", column, model, top)
+
+
+def kernel(
+    name: str, /, *columns: Column | str, output: str | Sequence[str] | None = None, **values: npt.ArrayLike
+) -> Column:
+    """What a kernel of the model repository (docs/own-kernels.md) makes of rows: null for a row with a null.
+
+        kernel("black_scholes", "spot", "strike", "years", "volatility", rate=0.03)["call"]
+
+    `columns` are the kernel's inputs in the order of its config.pbtxt, without those that `values` has: scalars, and
+    inputs that are the same for all rows, as arrays. They are cast as Spark casts, to the types of the configuration:
+    numbers for an input [rows], arrays of one length for [rows, length]. One output has its own type, several are a
+    struct; `output` chooses.
+
+    Raises ModelError if the repository of the driver's machine has no such kernel, TypeError or ValueError for
+    arguments that it can't take. The job fails where the kernel does, or where the arrays of a column differ in length.
+    """
+    configuration = _configuration(SparkSession.active())
+    found = model_store.kernel(settings.from_spark(configuration).repository, name)
+    called = rows.plan(found, len(columns), output, values)
+
+    def run(arrays: Iterator[pa.Array]) -> Iterator[pa.Array]:
+        return called.answer(arrays, configuration)
+
+    cast_columns = [
+        (spark_functions.col(column) if isinstance(column, str) else column).cast(kind).alias(tensor.name)
+        for column, kind, tensor in zip(columns, called.input_types, called.inputs, strict=True)
+    ]
+    function = _function(name, run, called.result_type, called.of_pandas)
+    answer = function(spark_functions.struct(*cast_columns))
+    return (answer[0] if len(called.outputs) > 1 else answer).alias(name)
 
 
 def device() -> Column:
@@ -72,8 +106,12 @@ def _configuration(session: SparkSession) -> dict[str, str]:
     return configuration
 
 
-def _function(name: str, run: OnArrays, result_type: str) -> Callable[[Column | str], Column]:
-    return _arrow_function(name, run, result_type) if _arrow_udf else _pandas_function(name, run, result_type)
+def _function(
+    name: str, run: OnArrays, result_type: str, of_pandas: OfPandas | None = None
+) -> Callable[[Column | str], Column]:
+    if _arrow_udf:
+        return _arrow_function(name, run, result_type)
+    return _pandas_function(name, run, result_type, of_pandas)
 
 
 def _arrow_function(name: str, run: OnArrays, result_type: str) -> Callable[[Column | str], Column]:
@@ -84,11 +122,14 @@ def _arrow_function(name: str, run: OnArrays, result_type: str) -> Callable[[Col
     return _arrow_udf(function, result_type)  # type: ignore[no-any-return]
 
 
-def _pandas_function(name: str, run: OnArrays, result_type: str) -> Callable[[Column | str], Column]:
+def _pandas_function(
+    name: str, run: OnArrays, result_type: str, of_pandas: OfPandas | None = None
+) -> Callable[[Column | str], Column]:
     """For Spark 4.0, which has no `arrow_udf`: the same, with a detour through pandas on both sides."""
+    arrow = of_pandas or _arrow_of_pandas
 
     def function(cells: Iterator[pd.Series]) -> Iterator[pd.Series]:
-        return (pd.Series(result.to_pylist(), dtype=object) for result in run(map(_arrow_of_pandas, cells)))
+        return (pd.Series(result.to_pylist(), dtype=object) for result in run(map(arrow, cells)))
 
     function.__name__ = name
     return cast(Any, pandas_udf)(function, result_type)  # type: ignore[no-any-return] # its stubs want a number

@@ -1,5 +1,7 @@
 """Installs a model that was made elsewhere: a folder or an archive, hostile until all of it has been checked.
 
+A network is read as a whole; of a user's kernel the configuration is checked, its program when a device builds it.
+
 Making a model from a network's file is `networks/importer.py`'s, moving it to its place `networks/staging.py`'s.
 """
 
@@ -14,12 +16,14 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from spark_accel import model_store
-from spark_accel.daemon import model_folder
+from spark_accel.daemon import model_config, model_folder
 from spark_accel.daemon.model_config import FILE_NAME as CONFIG
-from spark_accel.daemon.model_folder import PollError
+from spark_accel.daemon.model_config import ModelLoadError
+from spark_accel.daemon.model_folder import ModelFolder, PollError
 from spark_accel.errors import ModelError
 from spark_accel.fpga import bitstream
 from spark_accel.networks import plan, staging
+from spark_accel.own_kernels import definition, files
 
 # An archive's own figures are not to be believed: bounds on what is unpacked.
 _MAX_BYTES = 8 * 2**30
@@ -46,7 +50,8 @@ _REPOSITORY_FAULTS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 def install(source: Path, repository: Path) -> str:
     """Installs a model's folder, or a .zip, .tar or .tar.gz of one, after checking all of it; returns its name.
 
-    The model is what its config.pbtxt names. Raises ModelError; the repository is then as it was.
+    The model is what its config.pbtxt names; a kernel without a name there is what its folder is called. Raises
+    ModelError; the repository is then as it was.
     """
     with staging.staging(repository) as stage:
         unpacked = stage / "unpacked"
@@ -167,14 +172,38 @@ def _checked(folder: Path, source: Path) -> str:
     except PollError as error:
         raise ModelError(f"{source} holds no model: {error}") from error
     backend = found.config.backend
-    if backend not in ("network", bitstream.BACKEND):
-        raise ModelError(f"{source}: its backend is '{backend}'; only 'network' and 'bitstream' can be installed")
+    if backend not in _CHECKS:
+        raise ModelError(
+            f"{source}: its backend is '{backend}'; only 'network', '{bitstream.BACKEND}' and '{definition.BACKEND}', a"
+            " kernel of your own, can be installed"
+        )
     if not found.versions:
         raise ModelError(f"{source} has no version folder (1, 2, …)")
+    # A user's kernel may be called as its folder is.
+    name = found.config.name or (source.resolve().name if backend == definition.BACKEND and source.is_dir() else "")
+    _CHECKS[backend](found, name, source)
+    model_store.check_free(name)
+    return staging.check_name(name)
+
+
+def _check_network(found: ModelFolder, name: str, source: Path) -> None:  # noqa: ARG001 - as the others
+    for version in found.versions:
+        plan.load(found.version(version))
+
+
+def _check_bitstream(found: ModelFolder, name: str, source: Path) -> None:  # noqa: ARG001 - as the others
     for version in map(found.version, found.versions):
-        if backend == bitstream.BACKEND:
-            bitstream.binary(version, bitstream.read(version))
-        else:
-            plan.load(version)
-    model_store.check_free(found.config.name)
-    return staging.check_name(found.config.name)
+        bitstream.binary(version, bitstream.read(version))
+
+
+def _check_kernel(found: ModelFolder, name: str, source: Path) -> None:
+    for version in found.versions:
+        if not any((found.version(version) / file).is_file() for file in files.ALL):
+            raise ModelError(f"{source}: its version {version} has no kernel: none of {', '.join(files.ALL)}")
+    try:
+        model_config.check(model_config.complete(found.config, name, ()), found.path)
+    except ModelLoadError as error:
+        raise ModelError(f"{source}: {str(error).removeprefix('Invalid argument: ')}") from error
+
+
+_CHECKS = {"network": _check_network, bitstream.BACKEND: _check_bitstream, definition.BACKEND: _check_kernel}

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from spark_accel.daemon import builtin_models, model_folder
+from spark_accel.daemon import builtin_models, model_config, model_folder
 from spark_accel.daemon.model_folder import PollError
 from spark_accel.errors import ModelError
 from spark_accel.networks import staging
+from spark_accel.own_kernels import definition
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,17 @@ def facts(repository: Path, name: str) -> StoredModel:
     parameters = {key: value.string_value for key, value in sorted(found.config.parameters.items())}
     problem = "not used: a built-in model has this name" if built_in is not None else ""
     return StoredModel(name, found.versions, found.config.backend, _classes(found.config), size, parameters, problem)
+
+
+def kernel(repository: Path, name: str) -> definition.Definition:
+    """A user's kernel as its configuration defines it; raises ModelError if it is not there, no kernel, or at fault."""
+    stored = facts(repository, name)
+    if stored.problem:
+        raise ModelError(f"model '{name}' in {repository} can't be used: {stored.problem}")
+    if stored.backend != definition.BACKEND:
+        raise ModelError(f"model '{name}' is no kernel of a user's: its backend is '{stored.backend}'")
+    found = model_folder.poll(repository, name)
+    return definition.of_config(model_config.complete(found.config, name, ()))
 
 
 def check_free(name: str) -> None:

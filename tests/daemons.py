@@ -126,7 +126,7 @@ def running(
 ) -> Iterator[Daemon]:
     """A daemon whose repository lies in `folder` and holds `models`, loaded. Ended by SIGTERM."""
     repository = folder / "repository"
-    repository.mkdir()
+    repository.mkdir(exist_ok=True)
     for name in models:
         write_model(repository, name)
     # Not in `folder`: a socket's path is short. The daemon asks for a folder of mode 0700.

@@ -94,3 +94,12 @@ def test_a_folder_without_images_is_named(spark: SparkSession, tmp_path: Path, f
 
     with pytest.raises(SystemExit, match=said):
         runpy.run_path(str(EXAMPLES / "classify_photographs.py"))["classify"](spark, str(tmp_path / folder), "small")
+
+
+@pytest.mark.spark
+def test_the_kernels_of_the_examples_are_installed_and_called(node: Node) -> None:
+    done = run(node, PYTHON, EXAMPLES / "own_kernels.py")
+
+    lines = done.stdout.splitlines()
+    assert "vector_add [0.5 1.5 2.5 3.5 4.5]" in lines, done.stderr
+    assert any(line.startswith("|   100| 9.413") for line in lines), done.stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kernel_models import EXAMPLES, TWICE, write_kernel
 from plans import random_plan
 from safetensors.numpy import save_file
 
@@ -312,3 +313,25 @@ def test_a_folder_named_as_a_built_in_model_is_listed_with_its_problem_and_can_b
     assert found.problem == "not used: a built-in model has this name"
     model_store.remove(repository, "kmeans_lloyd")
     assert model_store.models(repository) == []
+
+
+def test_a_kernel_of_a_users_is_installed_under_the_name_of_its_folder(tmp_path: Path) -> None:
+    name = installation.install(EXAMPLES / "vector_add", tmp_path / "repository")
+
+    found = model_store.kernel(tmp_path / "repository", name)
+    assert (name, found.kernel, found.arguments) == ("vector_add", "vector_add", ("a", "b", "sum", "n"))
+
+
+def test_a_kernel_whose_configuration_is_at_fault_is_refused(tmp_path: Path) -> None:
+    folder = write_kernel(tmp_path, "twice", TWICE, parameters={"global_size": "m"})
+
+    with pytest.raises(ModelError, match="parameter 'global_size' is \"m\": 'm' is no size that a request gives"):
+        installation.install(folder, tmp_path / "repository")
+    assert list((tmp_path / "repository").iterdir()) == []
+
+
+def test_a_version_without_a_kernel_is_refused_with_the_files_that_are_taken(tmp_path: Path) -> None:
+    folder = write_kernel(tmp_path, "twice", TWICE, file="kernel.cl")
+
+    with pytest.raises(ModelError, match=r"its version 1 has no kernel: none of fpga.aocx, .* portable.cl"):
+        installation.install(folder, tmp_path / "repository")

@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import eventually
+from google.protobuf import text_format
+from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
+from kernel_models import ENDLESS, write_kernel
 from nodes import gone, write_network
 from plans import random_images
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from spark_accel.daemon import batch_messages, thread_budget
 from spark_accel.daemon.devices import REFERENCE
@@ -50,11 +54,13 @@ def network_model(repository: Path) -> Header:
     return {"name": "tiny", "folder": str(repository / "tiny" / "1"), "config": config}
 
 
-def with_process(use: Callable[[WorkerProcess], Awaitable[Any]], limits: Limits | None = None) -> Any:  # noqa: ANN401
+def with_process(
+    use: Callable[[WorkerProcess], Awaitable[Any]], limits: Limits | None = None, device: str = REFERENCE.id
+) -> Any:  # noqa: ANN401
     """What `use` returns for a running process, which is ended afterwards."""
 
     async def run() -> object:
-        process = await WorkerProcess.start(REFERENCE, "auto", limits or Limits())
+        process = await WorkerProcess.start(dataclasses.replace(REFERENCE, id=device), "auto", limits or Limits())
         await process.hello()
         try:
             return await use(process)
@@ -66,7 +72,10 @@ def with_process(use: Callable[[WorkerProcess], Awaitable[Any]], limits: Limits 
 
 
 def execute(
-    process: WorkerProcess, *requests: InferenceRequest, files: dict[int, int] | None = None
+    process: WorkerProcess,
+    *requests: InferenceRequest,
+    files: dict[int, int] | None = None,
+    limit: float | None = None,
 ) -> "asyncio.Future[list[InferenceResult | RequestError] | None]":
     """The outcomes of a batch of model 1; None if the process ended first."""
     future: asyncio.Future[list[InferenceResult | RequestError] | None] = asyncio.get_running_loop().create_future()
@@ -74,7 +83,7 @@ def execute(
     def done(answer: Header | None, data: memoryview) -> None:
         future.set_result(None if answer is None else list(batch_messages.decode(answer, data, len(requests))))
 
-    process.execute(*batch_messages.encode(1, requests), files or {}, done)
+    process.execute(*batch_messages.encode(1, requests), files or {}, done, limit)
     return future
 
 
@@ -265,6 +274,37 @@ def test_a_hanging_process_is_killed(limits: Limits, stopped: bool, ending: str)
         return await answer, process.ending, gone(process.pid)
 
     assert with_process(use, limits) == (None, ending, True)
+
+
+@pytest.mark.parametrize("ping", [20.0, 0.1], ids=["before it is asked for a sign of life", "after"])
+def test_a_batch_with_a_limit_of_its_own_ends_the_process_there(ping: float) -> None:
+    async def use(process: WorkerProcess) -> object:
+        await process.ask({"op": "load", "key": 1, **IDENTITY})
+        assert await execute(process, x(bytes(16)), limit=60) is not None
+        answer = execute(process, x(bytes(16), delay_ms=60_000), limit=0.5)
+        await process.ended()
+        return await answer, process.ending, process.overran, process.crashed
+
+    assert with_process(use, Limits(ping=ping)) == (None, "did not finish a batch within 0.5 s", True, False)
+
+
+def test_a_kernel_of_a_users_that_runs_lets_its_worker_give_a_sign_of_life(tmp_path: Path) -> None:
+    write_kernel(tmp_path, "endless", ENDLESS)
+    config = text_format.Parse((tmp_path / "endless" / "config.pbtxt").read_text(), ModelConfig())
+    model: Header = {
+        "name": "endless",
+        "folder": str(tmp_path / "endless" / "1"),
+        "config": MessageToDict(config, preserving_proto_field_name=True),
+    }
+
+    async def use(process: WorkerProcess) -> object:
+        assert await process.ask({"op": "load", "key": 1, **model}) == {"number": 1, "program": ""}
+        tensor = InputTensor("x", "FP32", (4,), bytes(16))
+        execute(process, InferenceRequest("endless", 1, "", (tensor,), ()), limit=5)
+        await process.ended()
+        return process.ending
+
+    assert with_process(use, Limits(ping=1.5), "cpu-0") == "did not finish a batch within 5 s"
 
 
 def test_a_slow_batch_of_a_living_process_is_left_alone() -> None:

@@ -82,7 +82,7 @@ def _install(
     repository: Repository = None,
     device: Device = None,
 ) -> None:
-    """Put a model that was quantised elsewhere into the repository, after checking all of it."""
+    """Put a model that was quantised elsewhere, or a kernel of your own, into the repository, after checking it."""
     from spark_accel import installation  # noqa: PLC0415
 
     chosen = chosen_settings(socket, repository, device)

@@ -1,7 +1,8 @@
 """What a model runs on: the interface of backends, which one a configuration names, and `identity`.
 
 A backend is made from a model's configuration, folder and device, and runs batches. It reads inputs where they lie; the
-worker writes outputs where they are wanted. Networks are `network_backend.py`'s, estimators `estimator_backend.py`'s.
+worker writes outputs where they are wanted. Networks are `network_backend.py`'s, estimators `estimator_backend.py`'s,
+kernels of users `own_kernel_backend.py`'s.
 """
 
 import time
@@ -59,6 +60,10 @@ class BackendError(Exception):
     """A model can't run on its backend. The text is a ModelLoadError's: `Invalid argument: …`."""
 
 
+class DamageError(Exception):
+    """A kernel wrote where it may not: nothing in this process can be trusted any more. The text is for the client."""
+
+
 class Backends:
     """The backends of a worker and what they share.
 
@@ -93,6 +98,8 @@ class Backends:
             return self._estimators.model(name)
         if config.get("backend") == "identity":
             return Identity(name, config)
+        if config.get("backend") == "opencl":
+            return self._own_kernel(name, folder, config)
         raise BackendError(
             f"Invalid argument: unable to find backend library for backend '{config.get('backend', '')}', try"
             " specifying runtime on the model configuration."
@@ -101,6 +108,16 @@ class Backends:
     def unloaded(self, backend: Backend) -> None:
         """Forgets a backend that is no more; what runs on a bitstream keeps it until it is unloaded, too."""
         self._bitstreams = [one for one in self._bitstreams if one is not backend]
+
+    def _own_kernel(self, name: str, folder: Path, config: Mapping[str, Any]) -> Backend:
+        if self._device is None:
+            raise BackendError(
+                f"Invalid argument: model '{name}' is a kernel in OpenCL, and this daemon computes with numpy: set"
+                " spark.accel.device to a device that `spark-accel devices` lists"
+            )
+        from spark_accel.daemon.own_kernel_backend import OwnKernelBackend  # noqa: PLC0415 - numpy needs no pyopencl
+
+        return OwnKernelBackend(name, folder, config, self._device)
 
     def region_closed(self, region: int) -> None:
         """Forgets what was kept of a region that is gone; called by the thread that runs batches."""

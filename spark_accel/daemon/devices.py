@@ -150,6 +150,16 @@ def properties(device: "cl.Device") -> Properties:
     )
 
 
+def kind(device: "cl.Device") -> str:
+    """`fpga`, `gpu`, `cpu` or `other`."""
+    import pyopencl as cl  # noqa: PLC0415
+
+    for bit, name in ((cl.device_type.ACCELERATOR, "fpga"), (cl.device_type.GPU, "gpu"), (cl.device_type.CPU, "cpu")):
+        if device.type & bit:
+            return name
+    return "other"
+
+
 def _has_target_attribute(device: "cl.Device") -> bool:
     import pyopencl as cl  # noqa: PLC0415
 
@@ -208,9 +218,9 @@ def _opencl_devices() -> Iterator[tuple[DeviceFacts, "cl.Device"]]:
             _log.warning("OpenCL platform '%s' has no devices: %s", platform.name, error)
             continue
         for device in devices:
-            kind = _kind(device)
-            yield _facts(device, kind, numbers[kind]), device
-            numbers[kind] += 1
+            one = kind(device)
+            yield _facts(device, one, numbers[one]), device
+            numbers[one] += 1
 
 
 def _facts(device: "cl.Device", kind: str, number: int) -> DeviceFacts:
@@ -224,15 +234,6 @@ def _facts(device: "cl.Device", kind: str, number: int) -> DeviceFacts:
         memory_bytes=device.global_mem_size,
         loader=loaders.current(),
     )
-
-
-def _kind(device: "cl.Device") -> str:
-    import pyopencl as cl  # noqa: PLC0415
-
-    for bit, kind in ((cl.device_type.ACCELERATOR, "fpga"), (cl.device_type.GPU, "gpu"), (cl.device_type.CPU, "cpu")):
-        if device.type & bit:
-            return kind
-    return "other"
 
 
 if __name__ == "__main__":

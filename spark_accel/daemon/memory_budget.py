@@ -1,4 +1,5 @@
-"""How much of a device's memory the copies of partitions may take that a worker keeps (`content_cache.py`).
+"""How much of a device's memory the copies of partitions may take that a worker keeps (`content_cache.py`), and how
+much the tensors of one request to a user's kernel.
 
 Three quarters of a memory of the device's own: networks need the rest. Where the device computes in the host's memory,
 half of what its driver gives at all and at most a quarter of the host's: there each copy stands beside the region that

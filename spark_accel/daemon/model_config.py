@@ -16,7 +16,9 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInput, ModelInstanceGroup, ModelOutput
 
 from spark_accel.daemon import datatypes
+from spark_accel.errors import ModelError
 from spark_accel.networks import plan
+from spark_accel.own_kernels import definition
 
 FILE_NAME = "config.pbtxt"
 _MAX_CONFIG_BYTES = 2**20
@@ -97,6 +99,11 @@ class LoadedModel:
         """The datatypes of the outputs by name."""
         return {tensor.name: datatypes.of_config(tensor.data_type) for tensor in self.config.output}
 
+    @cached_property
+    def time_limit(self) -> float | None:
+        """The seconds that a batch may take, where the configuration says so: of a user's kernel."""
+        return definition.of_config(self.config).time_limit if self.config.backend == definition.BACKEND else None
+
 
 def read(folder: Path) -> ModelConfig:
     """The configuration in a model's folder; an empty one where there is no file. Raises ConfigError."""
@@ -162,6 +169,11 @@ def check(config: ModelConfig, folder: Path) -> None:
     files = {tensor.label_filename for tensor in config.output} | set(config.cc_model_filenames.values())
     for file in sorted(files | {config.default_model_filename, config.runtime}):
         _inside(folder, file, config.name)
+    if config.backend == definition.BACKEND:
+        try:
+            definition.of_config(config)
+        except ModelError as error:
+            raise _invalid(str(error)) from None
 
 
 def labels(config: ModelConfig, folder: Path) -> dict[str, tuple[str, ...]]:

@@ -5,11 +5,11 @@ and copied: there are two buffers each way.
 """
 
 import time
-from typing import cast
 
 import numpy as np
 import pyopencl as cl
 
+from spark_accel.daemon.board_program import reloaded
 from spark_accel.daemon.kernels import Tier
 from spark_accel.daemon.opencl_network_memory import NetworkMemory
 from spark_accel.fpga.engine import Engine
@@ -53,15 +53,14 @@ class EngineCalls:
         }
         self._steps = steps
         self._queues = {name: cl.CommandQueue(memory.queue.context, memory.queue.device) for name in self._arguments}
-        (self._binary,) = cast(list[bytes], program.get_info(cl.program_info.BINARIES))
+        self._program = program
         self._take(program)
         self.trips = np.zeros((2, len(made.steps)), np.uint32)
 
     def activate(self) -> None:
         """Gives the board the engine's program anew, from its binary."""
-        queue = self._memory.queue
-        program = cl.Program(queue.context, [queue.device], [self._binary])
-        self._take(program.build(cache_dir=False))  # type: ignore[arg-type]
+        self._program = reloaded(self._program, self._memory.queue.context)
+        self._take(self._program)
 
     def _take(self, program: cl.Program) -> None:
         self._stages = {name: cl.Kernel(program, name) for name in self._arguments}

@@ -243,7 +243,7 @@ class Scheduler:
             for pending, outcome in zip(batch, outcomes, strict=True):
                 pending.done(outcome)
 
-        worker.execute(header, payload, files, done)
+        worker.execute(header, payload, files, done, serving.model.time_limit)
 
     def _answered(
         self, serving: _Serving, batch: list[_Pending], began: int, answer: Header, data: memoryview
@@ -260,10 +260,9 @@ class Scheduler:
         return list(batch_messages.decode(answer, data, len(batch)))
 
     def _lost(self, worker: Worker, serving: _Serving, batch: list[_Pending]) -> list[InferenceResult | RequestError]:
-        text = f"device {worker.device.id} {worker.ending} and is started again; send the request again"
         for pending in batch:
             self._count_unrun(serving, pending)
-        return [RequestError(StatusCode.UNAVAILABLE, text)] * len(batch)
+        return [_loss(worker, serving.model)] * len(batch)
 
     def _ended(self, serving: _Serving, requests: Iterable[_Pending]) -> None:
         """What follows when requests have been answered or dropped."""
@@ -330,6 +329,25 @@ class Scheduler:
 
 def _is_for(device: str, pending: _Pending) -> bool:
     return pending.request.device == device
+
+
+def _loss(worker: Worker, model: LoadedModel) -> RequestError:
+    """What clients of a batch are told whose worker ended: to send it again, unless a user's kernel is the cause."""
+    device = f"device {worker.device.id}"
+    if model.time_limit is not None and worker.overran:
+        return RequestError(
+            StatusCode.DEADLINE_EXCEEDED,
+            f"the kernel of model '{model.name}' did not end within {model.time_limit:g} s on {device}, whose worker is"
+            " replaced; does it loop for ever? Its limit is 'time_limit_seconds' in config.pbtxt",
+        )
+    if model.time_limit is not None and worker.crashed:
+        return RequestError(
+            StatusCode.INTERNAL,
+            f"the worker of {device} {worker.ending} in the kernel of model '{model.name}' and is replaced; does the"
+            " kernel read or write outside of its tensors?",
+        )
+    text = f"{device} {worker.ending} and is started again; send the request again"
+    return RequestError(StatusCode.UNAVAILABLE, text)
 
 
 def _regions_of(request: InferenceRequest) -> tuple[int, ...]:

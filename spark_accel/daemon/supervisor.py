@@ -71,6 +71,16 @@ class Worker:
         self.board.ran(sum(answer["times"]), now)
 
     @property
+    def overran(self) -> bool:
+        """Whether the last process ended because a batch took longer than its own limit."""
+        return self._process is not None and self._process.overran
+
+    @property
+    def crashed(self) -> bool:
+        """Whether the last process crashed in a batch with a limit of its own."""
+        return self._process is not None and self._process.crashed
+
+    @property
     def ending(self) -> str:
         """How the last process ended: `ended (signal 9, SIGKILL)`."""
         return self._no_start or (self._process.ending if self._process is not None else "")
@@ -135,11 +145,18 @@ class Worker:
             with contextlib.suppress(WorkerEnded):
                 await self._process.ask({"op": "unload", "key": key})
 
-    def execute(self, batch: Header, payload: Sequence[Buffer], files: Mapping[int, int], done: Done) -> None:
+    def execute(
+        self,
+        batch: Header,
+        payload: Sequence[Buffer],
+        files: Mapping[int, int],
+        done: Done,
+        limit: float | None = None,
+    ) -> None:
         """Has a free worker run a batch, see `WorkerProcess.execute`."""
         assert self._process is not None  # noqa: S101 - it is free
         self._executions += 1
-        self._process.execute(batch, payload, files, done)
+        self._process.execute(batch, payload, files, done, limit)
 
     def close_region(self, region: int) -> None:
         """Has the process close the file of a region that is gone."""
@@ -150,41 +167,50 @@ class Worker:
         short_lives = 0
         while True:
             started = time.monotonic()
-            await self._live()
+            settled = await self._live()
             if self._closing.is_set():
                 return
             self._restarts += 1
-            short_lives = 1 if time.monotonic() - started > _HEALTHY_SECONDS else short_lives + 1
+            healthy = (settled and self._ended_by_a_kernel) or time.monotonic() - started > _HEALTHY_SECONDS
+            short_lives = 1 if healthy else short_lives + 1
             delay = 0.0 if short_lives == 1 else min(_DELAY * 2**short_lives, _LONGEST_DELAY)
             _log.error("device %s: its worker %s and is started again in %.1f s", self.device.id, self.ending, delay)
-            if short_lives >= _HOPELESS and not self._settled:
+            if short_lives >= _HOPELESS and not settled:
                 self.failure = f"device {self.device.id} can't be used: its worker {self.ending}; see the daemon's log"
                 self._up.set()
             self._changed()
-            self._settled = False
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), delay)
             if self._closing.is_set():
                 return
 
-    async def _live(self) -> None:
-        """One life of a process."""
+    @property
+    def _ended_by_a_kernel(self) -> bool:
+        """Whether a user's kernel ended the last process, for which no other client of the device has to wait."""
+        process = self._process
+        return process is not None and (process.overran or process.crashed or process.damaged)
+
+    async def _live(self) -> bool:
+        """One life of a process; whether it had loaded what the one before it had."""
         try:
             self._process = await WorkerProcess.start(self.device, self._tier, self._limits)
         except OSError as error:  # no descriptors, no memory: may pass
             self._no_start = f"could not be started ({error})"
-            return
+            return False
         self._no_start = ""
         if self._closing.is_set():
             self._process.close()
         bringing_up = asyncio.create_task(self._bring_up(self._process))
         await self._process.ended()
+        # At once: whoever asks from here on is to wait for the next process.
         self.loaded.clear()
         self.board.lost()
+        settled, self._settled = self._settled, False
         if not self.failure:
             self._up.clear()
         bringing_up.cancel()
         await asyncio.gather(bringing_up, return_exceptions=True)
+        return settled
 
     async def _bring_up(self, process: WorkerProcess) -> None:
         with contextlib.suppress(WorkerEnded):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_accel.daemon import batch_request, devices
-from spark_accel.daemon.backends import Backend, BackendError, Backends, OnBoard, Outcome
+from spark_accel.daemon.backends import Backend, BackendError, Backends, DamageError, OnBoard, Outcome
 from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.daemon.link import Buffer, Header, Link
 from spark_accel.daemon.request import RequestError
@@ -78,7 +78,7 @@ class Worker:
 
     def _execute(self, header: Header, payload: memoryview) -> tuple[Header, list[Buffer]]:
         name, model = self._models[header["key"]]
-        answer: Header = self._programs.activate(model)
+        answer: Header = {}
         laps = [time.perf_counter_ns()]
 
         def lap() -> None:
@@ -86,9 +86,15 @@ class Worker:
 
         parts: list[Buffer] = []
         try:
+            answer |= self._programs.activate(model)
+            laps[0] = time.perf_counter_ns()  # what the board's reprogramming takes is none of the model's time
             requests = batch_request.decode(header, payload, self._files)
             outcomes = model.run(requests, lap)
             answer["requests"] = [_deliver(*one, parts) for one in zip(requests, outcomes, strict=True)]
+        except DamageError as error:
+            answer["error"] = ("INTERNAL", str(error))
+            answer["damaged"] = True  # the daemon ends this process
+            parts.clear()
         except Exception as error:
             _log.exception("model '%s' failed", name)
             text = f"Failed to process the request(s) for model '{name}', message: {type(error).__name__}: {error}"

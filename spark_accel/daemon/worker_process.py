@@ -22,6 +22,7 @@ from spark_accel.daemon.link import AsyncLink, Buffer, Header
 from spark_accel.daemon.thread_budget import environment
 
 _EXIT_SECONDS = 5.0
+_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 
 Done = Callable[[Header | None, memoryview], None]
 """Told a batch's answer, or None if the worker ended before it answered."""
@@ -55,10 +56,15 @@ class WorkerProcess:
         self._regions: set[int] = set()  # those whose file it has
         self._done: Done | None = None
         self._since = 0.0
+        self._limit = limits.execute  # of the batch that runs
+        self._own_limit = False  # whether that is one of its model's own
         self._watcher: asyncio.TimerHandle | None = None
         self._ping: asyncio.Task[Header] | None = None
         self._gone = asyncio.Event()
         self.ending = ""  # how it ended, once it has: `ended (signal 9, SIGKILL)`
+        self.overran = False  # ended because a batch took longer than its own limit
+        self.crashed = False  # by what it did itself, while it ran such a batch and loaded nothing
+        self.damaged = False  # ended because a kernel had written out of bounds
         self._data = AsyncLink(data, self._answered_batch, self._gone.set)
         self._control = AsyncLink(control, self._answered, self._gone.set)
 
@@ -109,8 +115,18 @@ class WorkerProcess:
         self._control.send({"number": number, **message})
         return await self._within(answer, limit, f"answer to '{message['op']}'")
 
-    def execute(self, batch: Header, payload: Sequence[Buffer], files: Mapping[int, int], done: Done) -> None:
-        """Sends a batch; `files` are the descriptors of its regions by number. `done` is called exactly once."""
+    def execute(
+        self,
+        batch: Header,
+        payload: Sequence[Buffer],
+        files: Mapping[int, int],
+        done: Done,
+        limit: float | None = None,
+    ) -> None:
+        """Sends a batch; `files` are the descriptors of its regions by number. `done` is called exactly once.
+
+        `limit` is the seconds that it may take, where that is less than what any batch may.
+        """
         self._done = done
         for region, descriptor in files.items():
             if region not in self._regions:
@@ -119,8 +135,14 @@ class WorkerProcess:
         self._data.send(batch, payload)
         # A timer for each batch would cost as much as sending it: one looks after all that run meanwhile.
         self._since = time.monotonic()
+        self._own_limit = limit is not None
+        self._limit = self._limits.execute if limit is None else min(limit, self._limits.execute)
+        wait = min(self._limits.ping, self._limit)
+        if self._watcher is not None and self._watcher.when() > self._loop.time() + wait:
+            self._watcher.cancel()
+            self._watcher = None
         if self._watcher is None:
-            self._watcher = self._loop.call_later(self._limits.ping, self._watch)
+            self._watcher = self._loop.call_later(wait, self._watch)
 
     def close_region(self, region: int) -> None:
         """Has the worker close the file of a region that is gone."""
@@ -145,6 +167,7 @@ class WorkerProcess:
             self._process.kill()
             code = await self._process.wait()
         if not self.ending:
+            self.crashed = self._own_limit and self._done is not None and -code in _CRASHES and not self._answers
             self.ending = f"ended (signal {-code}, {signal.Signals(-code).name})" if code < 0 else f"ended ({code})"
         for answer in self._answers.values():
             if not answer.done():
@@ -168,6 +191,9 @@ class WorkerProcess:
 
     def _answered_batch(self, header: Header, payload: memoryview) -> None:
         done, self._done = self._done, None
+        if header.get("damaged"):  # before anybody can send it another batch
+            self.damaged = True
+            self._kill("was damaged by a kernel that wrote out of bounds")
         if done is not None:
             done(header, payload)
 
@@ -177,14 +203,15 @@ class WorkerProcess:
         if self._done is None:
             return
         running = time.monotonic() - self._since
-        if running > self._limits.execute:
-            self._kill(f"did not finish a batch within {self._limits.execute:g} s")
+        if running >= self._limit:
+            self.overran = self._own_limit
+            self._kill(f"did not finish a batch within {self._limit:g} s")
             return
         # While it loads a model, its other thread can't answer; the load has a limit of its own.
         if running >= self._limits.ping and not self._answers:
             self._ping = self._loop.create_task(self.ask({"op": "ping"}))
             self._ping.add_done_callback(lambda ping: ping.cancelled() or ping.exception())
-        self._watcher = self._loop.call_later(self._limits.ping, self._watch)
+        self._watcher = self._loop.call_later(min(self._limits.ping, self._limit - running), self._watch)
 
     def _kill(self, why: str) -> None:
         self.ending = why

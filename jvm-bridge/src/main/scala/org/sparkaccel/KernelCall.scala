@@ -1,7 +1,7 @@
 package org.sparkaccel
 
 import java.io.IOException
-import java.nio.{ByteBuffer, ByteOrder, DoubleBuffer, IntBuffer}
+import java.nio.{ByteBuffer, ByteOrder, DoubleBuffer, FloatBuffer, IntBuffer}
 import java.util.concurrent.{ExecutionException, Future, TimeoutException, TimeUnit}
 
 import scala.annotation.tailrec
@@ -35,6 +35,11 @@ final class KernelCall(model: String) {
     this
   }
 
+  def parameter(name: String, value: Double): this.type = {
+    request.putParameters(name, InferParameter.newBuilder.setDoubleParam(value).build())
+    this
+  }
+
   def parameter(name: String, value: Boolean): this.type = {
     request.putParameters(name, InferParameter.newBuilder.setBoolParam(value).build())
     this
@@ -52,9 +57,13 @@ final class KernelCall(model: String) {
   }
 
   /** An input of FP64 that travels with the request. */
-  def doubles(name: String, values: Array[Double]): this.type = {
-    request.addInputsBuilder().setName(name).setDatatype("FP64").addShape(values.length.toLong)
-    request.addRawInputContents(KernelCall.bytes(values))
+  def doubles(name: String, values: Array[Double]): this.type = tensor(name, KernelTensor(values))
+
+  /** An input that travels with the request. */
+  def tensor(name: String, tensor: KernelTensor): this.type = {
+    val input = request.addInputsBuilder().setName(name).setDatatype(tensor.datatype)
+    tensor.shape.foreach(input.addShape(_))
+    request.addRawInputContents(UnsafeByteOperations.unsafeWrap(tensor.bytes))
     this
   }
 
@@ -119,7 +128,11 @@ object KernelCall {
     /** Of INT32. */
     def ints(name: String): IntBuffer = buffer(name).asIntBuffer
 
-    private def buffer(name: String) = outputs(name).asReadOnlyByteBuffer.order(ByteOrder.LITTLE_ENDIAN)
+    /** Of FP32. */
+    def floats(name: String): FloatBuffer = buffer(name).asFloatBuffer
+
+    /** Of any type: the bytes, little-endian. */
+    def buffer(name: String): ByteBuffer = outputs(name).asReadOnlyByteBuffer.order(ByteOrder.LITTLE_ENDIAN)
   }
 
   private object Refused {
@@ -175,10 +188,4 @@ object KernelCall {
       client.ended.get(math.min(50L << math.min(number, 10), LongestPauseMillis), TimeUnit.MILLISECONDS)
       true
     } catch { case _: TimeoutException => false }
-
-  private def bytes(values: Array[Double]): ByteString = {
-    val buffer = ByteBuffer.allocate(8 * values.length).order(ByteOrder.LITTLE_ENDIAN)
-    buffer.asDoubleBuffer.put(values)
-    UnsafeByteOperations.unsafeWrap(buffer)
-  }
 }

@@ -52,7 +52,7 @@ final class NodeDaemon private (settings: Settings, python: String, disk: Path) 
     }
 
   private def attach(): DaemonClient =
-    new DaemonClient(settings.daemonSocket, s"estimators of process ${ProcessHandle.current.pid}", Some(disk))
+    new DaemonClient(settings.daemonSocket, s"process ${ProcessHandle.current.pid}", Some(disk))
 }
 
 object NodeDaemon {

@@ -16,15 +16,15 @@ final private[accel] class FitContext private (configuration: Map[String, String
     new RegionWriter(NodeDaemon.of(settings, python, FitContext.disk).client(), settings.memoryLimit)
 }
 
-private[accel] object FitContext {
+object FitContext {
 
   /** Of a session, whose own settings go before those of its context. */
-  def apply(session: SparkSession): FitContext = {
+  private[accel] def apply(session: SparkSession): FitContext = {
     val all = session.sparkContext.getConf.getAll.toMap ++ session.conf.getAll
     val settings = Settings.resolve(all, sys.env)
     new FitContext(settings.spark, AccelDriverPlugin.python(settings, all, sys.env))
   }
 
   /** Where this process may leave what memory has no room for: Spark's own folder for that, deleted with it. */
-  private def disk: Path = SparkEnv.get.blockManager.diskBlockManager.localDirs.head.toPath
+  def disk: Path = SparkEnv.get.blockManager.diskBlockManager.localDirs.head.toPath
 }

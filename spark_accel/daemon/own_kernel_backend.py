@@ -1,0 +1,132 @@
+"""The backend `opencl`: a kernel that a user wrote, one launch a request. docs/own-kernels.md describes it.
+
+What the configuration says is `own_kernels/definition.py`'s, what a request makes of it `own_kernels/binding.py`'s, the
+program `own_kernel_program.py`'s. How long a launch may take, the daemon sees to (`worker_process.py`): from here a
+kernel can't be stopped.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyopencl as cl
+from google.protobuf import json_format
+from grpc import StatusCode
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from spark_accel.daemon import datatypes, memory_budget, own_kernel_program
+from spark_accel.daemon.backends import BackendError, DamageError, Outcome, Output
+from spark_accel.daemon.batch_request import BatchRequest
+from spark_accel.daemon.board_program import reloaded
+from spark_accel.daemon.guarded_buffers import Guarded
+from spark_accel.daemon.network import DeviceMemoryError
+from spark_accel.daemon.request import RequestError
+from spark_accel.errors import ModelError
+from spark_accel.own_kernels import binding, definition
+from spark_accel.own_kernels.binding import BindingError, Bound
+
+
+@dataclass(frozen=True, eq=False)
+class _Staged:
+    """A request whose inputs are on the device."""
+
+    request: BatchRequest
+    bound: Bound
+    tensors: Mapping[str, Guarded]
+
+
+class OwnKernelBackend:
+    """See the file's head."""
+
+    def __init__(self, name: str, folder: Path, config: Mapping[str, Any], device: cl.Device) -> None:
+        try:
+            self._definition = definition.of_config(json_format.ParseDict({**config, "name": name}, ModelConfig()))
+        except ModelError as error:
+            raise BackendError(f"Invalid argument: {error}") from error
+        self._budget = memory_budget.of_device(device)
+        self._context = cl.Context([device])
+        self._queue = cl.CommandQueue(self._context)
+        self._program, self._kernel = own_kernel_program.load(folder, self._definition, self._context)
+        self.program = f"kernel:{name}" if device.type & cl.device_type.ACCELERATOR else ""
+
+    def activate(self) -> None:
+        """See OnBoard."""
+        self._program = reloaded(self._program, self._context)
+        self._kernel = cl.Kernel(self._program, self._definition.kernel)
+
+    def run(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> list[Outcome]:
+        """See Backend; raises DamageError too."""
+        staged = [self._staged_or_refusal(request) for request in requests]
+        lap()
+        ran = [one if isinstance(one, RequestError) else self._run(one) for one in staged]
+        lap()
+        return [one if isinstance(one, RequestError) else self._outputs(one) for one in ran]
+
+    def _staged_or_refusal(self, request: BatchRequest) -> _Staged | RequestError:
+        shapes = {name: tensor.shape for name, tensor in request.inputs.items()}
+        try:
+            bound = binding.bind(self._definition, shapes, request.parameters)
+            nbytes = {
+                tensor.name: math.prod({**shapes, **bound.outputs}[tensor.name]) * datatypes.ITEM_SIZES[tensor.datatype]
+                for tensor in (*self._definition.inputs, *self._definition.outputs)
+            }
+            self._check_memory(nbytes)
+            tensors = {
+                name: Guarded(self._context, self._queue, name, size, request.inputs.get(name))
+                for name, size in nbytes.items()
+            }
+        except BindingError as error:
+            return RequestError(StatusCode.INVALID_ARGUMENT, f"model '{self._definition.model}': {error}")
+        except RequestError as error:
+            return error
+        except (MemoryError, cl.MemoryError) as error:
+            text = f"model '{self._definition.model}': {error or 'out of memory; send smaller tensors'}"
+            return RequestError(StatusCode.RESOURCE_EXHAUSTED, text)
+        return _Staged(request, bound, tensors)
+
+    def _check_memory(self, nbytes: Mapping[str, int]) -> None:
+        """Raises DeviceMemoryError for tensors that would crowd out all else: sizes of outputs are a client's say."""
+        if sum(nbytes.values()) > self._budget:
+            sizes = ", ".join(f"'{name}' {size:,}" for name, size in nbytes.items())
+            raise DeviceMemoryError(
+                f"the tensors take more bytes than the {self._budget:,} that a request may have here ({sizes}): send"
+                " smaller ones"
+            )
+
+    def _run(self, staged: _Staged) -> _Staged | RequestError:
+        """Runs the kernel to its end and looks after the guards; raises DamageError."""
+        bound = staged.bound
+        if not bound.runs:  # OpenCL launches nothing empty
+            return staged
+        where = f"kernel '{self._definition.kernel}' of model '{self._definition.model}'"
+        for index, name in enumerate(self._definition.arguments):
+            tensor = staged.tensors.get(name)
+            self._kernel.set_arg(index, bound.scalars[name] if tensor is None else tensor.part)
+        try:
+            cl.enqueue_nd_range_kernel(self._queue, self._kernel, bound.global_size, bound.local_size)
+            self._queue.finish()
+        except cl.MemoryError as error:
+            return RequestError(StatusCode.RESOURCE_EXHAUSTED, f"{where}: {error}; send smaller tensors")
+        except cl.Error as error:
+            sizes = (
+                f"global_size {list(bound.global_size)}, local_size {list(bound.local_size or ()) or 'of the driver'}"
+            )
+            return RequestError(StatusCode.INTERNAL, f"{where} did not run ({sizes}): {error}")
+        for name, tensor in staged.tensors.items():
+            damage = tensor.damage()
+            if damage:
+                kind = "input" if name in staged.request.inputs else "output"
+                raise DamageError(
+                    f"{where} wrote out of bounds: {damage} of {kind} '{name}'. Its worker is replaced. Does each work"
+                    " item look whether it is one too many (if (i < n))?"
+                )
+        return staged
+
+    def _outputs(self, staged: _Staged) -> list[Output]:
+        return [
+            Output(tensor.name, tensor.datatype, staged.bound.outputs[tensor.name], staged.tensors[tensor.name].read())
+            for tensor in self._definition.outputs
+            if staged.request.wants(tensor.name)
+        ]

@@ -1,0 +1,329 @@
+"""Kernels of users behind a real daemon on the host's processor: answers, refusals, and what it survives."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyopencl as cl
+import pytest
+from conftest import eventually
+from daemons import Daemon, region, running
+from hypothesis import given
+from hypothesis import strategies as st
+from infer_requests import placed, request, tensor, y
+from kernel_models import (
+    BEFORE,
+    BEHIND,
+    CRASH,
+    ENDLESS,
+    TWICE,
+    Array,
+    black_scholes,
+    install_examples,
+    options,
+    source,
+    write_kernel,
+)
+from nodes import gone
+from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
+
+from spark_accel.daemon.devices import open_device
+from spark_accel.protocol import accel_pb2, accel_pb2_grpc
+
+RATE = 0.03
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon on the processor, with the examples and the kernel `twice`."""
+    folder = tmp_path_factory.mktemp("node")
+    install_examples(folder / "repository")
+    write_kernel(folder / "repository", "twice", TWICE)
+    with running(folder, device="cpu") as made:
+        made.load("twice", "vector_add", "black_scholes")
+        yield made
+
+
+def vector(values: Array, name: str = "x") -> object:
+    return tensor(name, values.shape, values.tobytes())
+
+
+def ask(daemon: Daemon, model: str, *inputs: object, **values: object) -> dict[str, Array]:
+    """The outputs of a request by name."""
+    answer = daemon.infer(request(*inputs, model=model, **values))
+    return {output.name: InferResult(answer).as_numpy(output.name) for output in answer.outputs}
+
+
+def refusal(daemon: Daemon, model: str, *inputs: object, **values: object) -> tuple[str, str]:
+    return daemon.infer_refused(request(*inputs, model=model, **values))
+
+
+def worker(daemon: Daemon) -> accel_pb2.Device:
+    (device,) = accel_pb2_grpc.NodeStub(daemon.channel).Devices(accel_pb2.DevicesRequest(), timeout=30).devices
+    return device
+
+
+@contextlib.contextmanager
+def worker_is_replaced(daemon: Daemon) -> Iterator[None]:
+    """What is done in here ends the worker, and another kernel answers afterwards."""
+    before = worker(daemon)
+    yield
+    eventually(lambda: gone(before.worker_pid), what=f"worker {before.worker_pid} ends")
+    assert ask(daemon, "twice", vector(np.ones(3, np.float32)))["y"].tolist() == [2, 2, 2]
+    assert worker(daemon).restarts == before.restarts + 1
+
+
+def test_vector_addition_is_numpys(daemon: Daemon) -> None:
+    a, b = np.random.default_rng(0).normal(size=(2, 100_001)).astype(np.float32)
+
+    answer = ask(daemon, "vector_add", vector(a, "a"), vector(b, "b"))
+
+    assert np.array_equal(answer["sum"], a + b)
+
+
+def test_black_scholes_is_its_definition_in_numpy(daemon: Daemon) -> None:
+    columns = options(10_000)
+
+    answer = ask(daemon, "black_scholes", *(vector(values, name) for name, values in columns.items()), rate=RATE)
+
+    call, put = black_scholes(**columns, rate=RATE)
+    np.testing.assert_allclose(answer["call"], call, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(answer["put"], put, rtol=1e-4, atol=1e-4)
+
+
+@given(st.integers(0, 300))
+def test_work_items_too_many_leave_a_request_of_any_size_alone(daemon: Daemon, count: int) -> None:
+    columns = options(count)
+
+    answer = ask(daemon, "black_scholes", *(vector(values, name) for name, values in columns.items()), rate=RATE)
+
+    np.testing.assert_allclose(answer["call"], black_scholes(**columns, rate=RATE)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_any_client_of_kserve_calls_a_kernel(daemon: Daemon) -> None:
+    client = InferenceServerClient(daemon.url)
+    tensors = []
+    for name in ("a", "b"):
+        tensors.append(InferInput(name, [3], "FP32"))
+        tensors[-1].set_data_from_numpy(np.array([1, 2, 3], np.float32))
+
+    answer = client.infer("vector_add", tensors)
+    client.close()
+
+    assert answer.as_numpy("sum").tolist() == [2, 4, 6]
+
+
+def test_tensors_may_lie_in_regions(daemon: Daemon) -> None:
+    a, b = np.random.default_rng(1).normal(size=(2, 1000)).astype(np.float32)
+    with region(daemon, "own", bytes(100) + a.tobytes() + b.tobytes() + bytes(4000)) as file:
+        inputs = [
+            tensor("a", (1000,), None, **placed("own", 4000, 100)),
+            tensor("b", (1000,), None, **placed("own", 4000, 4100)),
+        ]
+        daemon.infer(request(*inputs, outputs=[y("sum", **placed("own", 4000, 8100))], model="vector_add"))
+        written = np.frombuffer(file.read_bytes()[8100:], np.float32)
+
+    assert np.array_equal(written, a + b)
+
+
+def test_a_region_that_is_too_small_for_an_output_is_refused(daemon: Daemon) -> None:
+    a = np.ones(1000, np.float32)
+    with region(daemon, "own", bytes(4000)):
+        wanted = [y("sum", **placed("own", 3999))]
+        code, text = refusal(daemon, "vector_add", vector(a, "a"), vector(a, "b"), outputs=wanted)
+
+    assert (code, "should be at least 4000 bytes" in text) == ("INTERNAL", True)
+
+
+def test_empty_tensors_give_empty_ones(daemon: Daemon) -> None:
+    nothing = np.empty(0, np.float32)
+
+    assert ask(daemon, "vector_add", vector(nothing, "a"), vector(nothing, "b"))["sum"].shape == (0,)
+
+
+def test_inputs_whose_sizes_differ_are_refused_with_both(daemon: Daemon) -> None:
+    code, text = refusal(daemon, "vector_add", vector(np.ones(3, np.float32), "a"), vector(np.ones(4, np.float32), "b"))
+
+    assert code == "INVALID_ARGUMENT"
+    assert text == "model 'vector_add': input 'b' has shape [4]: its 'n' is 4, and another input's is 3"
+
+
+def test_a_missing_scalar_is_named(daemon: Daemon) -> None:
+    code, text = refusal(daemon, "black_scholes", *(vector(values, name) for name, values in options(2).items()))
+
+    assert code == "INVALID_ARGUMENT"
+    assert text == "model 'black_scholes': request parameter 'rate', a scalar of the kernel, is missing"
+
+
+def test_an_output_larger_than_the_device_allows_is_refused(daemon: Daemon) -> None:
+    write_kernel(
+        daemon.repository,
+        "large",
+        source("large", "if (i < 1) y[0] = x[0];"),
+        parameters={"shapes": "x[n], y[m]", "scalars": "m: INT64, n: INT32", "global_size": "n"},
+    )
+    daemon.load("large")
+
+    code, text = refusal(daemon, "large", vector(np.ones(1, np.float32)), m=2**40)
+
+    assert code == "RESOURCE_EXHAUSTED"
+    assert text.startswith("model 'large': the tensors take more bytes than the ")
+    assert "('x' 4, 'y' 4,398,046,511,104): send smaller ones" in text
+
+
+def test_what_a_kernel_does_not_write_is_0(daemon: Daemon) -> None:
+    write_kernel(daemon.repository, "first_half", source("first_half", "if (i < n / 2) y[i] = x[i];"))
+    daemon.load("first_half")
+
+    assert ask(daemon, "first_half", vector(np.ones(4, np.float32)))["y"].tolist() == [1, 1, 0, 0]
+
+
+def load_refused(daemon: Daemon, name: str) -> str:
+    code, text = daemon.refusal("RepositoryModelLoad", model_name=name)
+    assert code == "INVALID_ARGUMENT"
+    return text
+
+
+def test_source_that_does_not_compile_is_refused_with_the_compilers_words(daemon: Daemon) -> None:
+    write_kernel(daemon.repository, "broken", source("broken", "y[i] = undeclared;"))
+
+    text = load_refused(daemon, "broken")
+
+    assert "portable.cl of model 'broken' does not compile:" in text
+    assert "undeclared" in text
+    assert "/" not in text.split("undeclared")[0]
+    assert len(text) < 4000
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters", "said"),
+    [
+        (TWICE, {"kernel": "thrice"}, "portable.cl of model 'wrong' has no kernel 'thrice', only twice: set"),
+        (TWICE, {"kernel": "twice", "arguments": "x, y"}, "takes 3 arguments, and 'arguments' in config.pbtxt names 2"),
+        (
+            TWICE,
+            {"kernel": "twice", "arguments": "x, n, y"},
+            "argument 2 of kernel 'twice' in portable.cl of model 'wrong' is 'float*', and 'n', a scalar",
+        ),
+        (
+            TWICE,
+            {"kernel": "twice", "scalars": "n: FP32"},
+            "is 'int', and 'n' is FP32 in config.pbtxt, which is 'float'",
+        ),
+        (
+            "__kernel void wrong(__global double *x, __global float *y, int n) {}",
+            {},
+            "is 'double*', and 'x' is FP32 in config.pbtxt, which is 'float'",
+        ),
+        (
+            "__kernel void wrong(__local float *x, __global float *y, int n) {}",
+            {},
+            "in local memory: declare it inside",
+        ),
+        (
+            "__kernel void wrong(__global float *x, __global float *y, int n) {}",
+            {"globalsize": "n"},
+            "nearest: 'global",
+        ),
+    ],
+)
+def test_a_program_that_is_not_what_the_configuration_says_is_refused(
+    daemon: Daemon, text: str, parameters: dict[str, str], said: str
+) -> None:
+    write_kernel(daemon.repository, "wrong", text, parameters=parameters)
+
+    assert said in load_refused(daemon, "wrong")
+
+
+def test_a_version_without_a_file_for_the_device_is_refused_with_those_that_it_takes(daemon: Daemon) -> None:
+    write_kernel(daemon.repository, "elsewhere", "", file="fpga.aocx")
+
+    text = load_refused(daemon, "elsewhere")
+
+    assert "model 'elsewhere' has nothing in its version folder that device '" in text
+    assert "takes (cpu.bin, fpga.cl, portable.cl)" in text
+
+
+def test_a_binary_for_another_device_gives_way_to_the_source(daemon: Daemon) -> None:
+    folder = write_kernel(daemon.repository, "both", TWICE, parameters={"kernel": "twice"})
+    (folder / "1" / "cpu.bin").write_bytes(b"no program")
+    daemon.load("both")
+
+    assert ask(daemon, "both", vector(np.ones(2, np.float32)))["y"].tolist() == [2, 2]
+
+
+def test_a_binary_comes_before_the_source(daemon: Daemon) -> None:
+    device = open_device("cpu-0")
+    program = cl.Program(cl.Context([device]), TWICE.replace("2 * x[i]", "3 * x[i]"))
+    folder = write_kernel(daemon.repository, "compiled", TWICE, parameters={"kernel": "twice"})
+    (binary,) = program.build(cache_dir=False).binaries
+    (folder / "1" / "cpu.bin").write_bytes(binary)
+    daemon.load("compiled")
+
+    assert ask(daemon, "compiled", vector(np.ones(2, np.float32)))["y"].tolist() == [3, 3]
+
+
+def test_a_daemon_without_opencl_says_what_to_set(tmp_path: Path) -> None:
+    write_kernel(tmp_path / "repository", "twice", TWICE)
+    with running(tmp_path) as plain:
+        assert "set spark.accel.device to a device that" in load_refused(plain, "twice")
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [(BEHIND, r"\d bytes behind its end of output 'y'"), (BEFORE, r"\d+ bytes before its start of input 'x'")],
+    ids=["behind", "before"],
+)
+def test_a_kernel_that_writes_out_of_bounds_is_named_and_its_worker_replaced(
+    daemon: Daemon, text: str, where: str
+) -> None:
+    name = "behind" if text == BEHIND else "before"
+    write_kernel(daemon.repository, name, text)
+    daemon.load(name)
+
+    with worker_is_replaced(daemon):
+        code, said = refusal(daemon, name, vector(np.ones(100, np.float32)))
+
+    assert code == "INTERNAL"
+    assert re.match(f"kernel '{name}' of model '{name}' wrote out of bounds: {where}", said)
+
+
+def test_a_kernel_that_never_ends_is_stopped_at_its_limit_and_others_are_served(daemon: Daemon) -> None:
+    write_kernel(daemon.repository, "endless", ENDLESS, parameters={"time_limit_seconds": "1.5"})
+    daemon.load("endless")
+
+    with worker_is_replaced(daemon):
+        endless = daemon.stub.ModelInfer.future(request(vector(np.ones(4, np.float32)), model="endless"))
+        other = ask(daemon, "twice", vector(np.ones(2, np.float32)))
+        error = endless.exception(30)
+
+    assert other["y"].tolist() == [2, 2]
+    assert error.code().name == "DEADLINE_EXCEEDED"
+    assert error.details().startswith("the kernel of model 'endless' did not end within 1.5 s on device cpu-0, whose")
+
+
+def test_a_kernel_that_crashes_its_worker_is_named(tmp_path: Path) -> None:
+    write_kernel(tmp_path / "repository", "twice", TWICE)
+    write_kernel(tmp_path / "repository", "crash", CRASH)
+    # A daemon of its own: a worker that crashes while it loads something, as one that was just replaced does, is not
+    # known to have crashed in the kernel.
+    with running(tmp_path, device="cpu") as daemon:
+        daemon.load("twice", "crash")
+        with worker_is_replaced(daemon):
+            code, said = refusal(daemon, "crash", vector(np.ones(4, np.float32)))
+
+    assert code == "INTERNAL"
+    assert said.startswith(
+        "the worker of device cpu-0 ended (signal 11, SIGSEGV) in the kernel of model 'crash' and is"
+    )
+
+
+def test_metadata_are_those_of_the_configuration(daemon: Daemon) -> None:
+    answer = daemon.call("ModelMetadata", name="twice")
+
+    assert [(one.name, one.datatype, list(one.shape)) for one in (*answer.inputs, *answer.outputs)] == [
+        ("x", "FP32", [-1]),
+        ("y", "FP32", [-1]),
+    ]
