@@ -1,5 +1,10 @@
 // `rows`: reads each row once from external memory, and sends it to the array once for each group of sets, and once to
-// those that work on it when the array is done.
+// those that work on it when the array is done. Those take it when they have what the array makes of it: a channel must
+// hold a whole row, or all wait. A few rows are enough on a board; on an emulator, whose stages are threads that are
+// woken up, deep channels (DEPTH) are fast.
+#if DEPTH < BEATS
+#error "a channel must hold a whole row: DEPTH is less than FEATURES / VEC"
+#endif
 
 CHANNEL(beat_t, repeated, DEPTH);
 CHANNEL(beat_t, kept, DEPTH);

@@ -2,7 +2,7 @@
 // docs/fpga-engine.md; the host's side is spark_accel/daemon/fpga_*.py.
 //
 // A beat is VEC features of a row; a row of FEATURES features at most goes in `beats` of them. LANES centres or classes
-// ("sets") share a beat; they are a group. DEPTH is that of the channels; they must hold a row.
+// ("sets") share a beat; they are a group.
 //
 // Sums are 64-bit integers: an addition takes a cycle, and their order does not matter. The host chooses a power of two
 // for each feature so that no sum reaches 2^62 (spark_accel/fpga/fixed_point.py). A sum of on-chip memory is read and
@@ -15,9 +15,6 @@
 #define JOIN(a, b) JOIN2(a, b)
 
 #define BEATS (FEATURES / VEC)
-#if DEPTH < BEATS
-#error "a channel must hold a whole row: DEPTH is less than FEATURES / VEC"
-#endif
 
 typedef struct { float v[VEC]; } beat_t;
 typedef struct { double v[VEC]; } doubles_t; // of the features of a beat

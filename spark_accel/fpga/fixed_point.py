@@ -22,7 +22,7 @@ _FEW = 2.0**-10  # of a column's terms may be so small
 _LEAST = 2.0**-100  # of columns and weights: boards have no subnormal numbers
 _LARGEST = 2.0**700  # of totals, and its reciprocal the least: all scales, and what they multiply, are numbers
 _MOST_EXPONENT = 900  # 2.0 to it is a number, and a total that would want more is as good as 0
-_BLOCK_ELEMENTS = 2**20
+_BLOCK_ELEMENTS = 2**17  # so that what is made of them stays in a core's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +56,14 @@ def ranges(rows: Rows) -> Ranges | None:
             weight += float(weights.sum())
             np.maximum(largest, x.max(axis=0), out=largest)
             totals += weights @ x
-            square_totals += weights @ x**2
+            square_totals += weights @ (x * x)
         if not np.max([weight, totals.max(), square_totals.max()]) < _LARGEST:  # nor NaN
             return None
         if _some_below(_LEAST, largest, np.array([weight])) or _some_below(1.0 / _LARGEST, totals, square_totals):
             return None
         few = _FewSmall(np.array([weight])), _FewSmall(totals), _FewSmall(square_totals)
         for x, weights in _blocks(rows):
-            weighted = weights[:, np.newaxis] * x
+            weighted = x if rows.weights is None else weights[:, np.newaxis] * x
             for one, terms in zip(few, (weights[:, np.newaxis], weighted, weighted * x), strict=True):
                 one.count(terms)
     weights_exact, exact, squares_exact = (one.hold for one in few)
@@ -111,17 +111,21 @@ class _FewSmall:
     def __init__(self, totals: Float64) -> None:
         self._least = _SMALL * totals
         self._small = np.zeros(len(totals), np.int64)
-        self._there = np.zeros(len(totals), np.int64)
+        self._zero = np.zeros(len(totals), np.int64)
+        self._rows = 0
 
     def count(self, terms: Float64) -> None:
-        there = terms > 0.0
-        self._there += there.sum(axis=0)
-        self._small += (there & (terms < self._least)).sum(axis=0)
+        self._rows += len(terms)
+        small = terms < self._least
+        if small.any():
+            zero = terms == 0.0
+            self._zero += np.count_nonzero(zero, axis=0)
+            self._small += np.count_nonzero(small & ~zero, axis=0)
 
     @property
     def hold(self) -> bool:
         """Whether they are few in all columns."""
-        return bool((self._small <= _FEW * self._there).all())
+        return bool((self._small <= _FEW * (self._rows - self._zero)).all())
 
 
 def _blocks(rows: Rows) -> Iterator[tuple[Float64, Float64]]:
