@@ -13,7 +13,7 @@ from rich.table import Table
 
 from spark_accel.bench.kernel_limits import least_seconds
 from spark_accel.bench.random_partitions import dense, sparse
-from spark_accel.daemon import devices
+from spark_accel.daemon import devices, fpga_estimators
 from spark_accel.daemon.opencl_estimators import OpenCLEngine
 from spark_accel.daemon.opencl_rows import DeviceRows
 
@@ -24,7 +24,7 @@ _DENSITIES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 def main(device: str = "cpu-0") -> None:
     """Print the ratios for some densities."""
     opened = devices.open_device(device)
-    engine = OpenCLEngine(opened)
+    engine = fpga_estimators.engine(opened, "auto")
     calls = _calls(engine)
     real = np.dtype(np.float32)
     rows = engine.load(dense(_ROWS, _FEATURES, 2, real), True)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from hypothesis import strategies as st
 from partitions import Partition, pack
 
-from spark_accel.daemon import devices, kernels
+from spark_accel.daemon import devices, fpga_estimators, kernels
 from spark_accel.daemon.opencl_estimators import OpenCLEngine
 from spark_accel.daemon.opencl_rows import DeviceRows
 from spark_accel.estimators.reference import ReferenceData, ReferenceEngine
@@ -26,7 +26,7 @@ REFERENCE = ReferenceEngine()
 
 @functools.cache
 def engine(tier: str) -> OpenCLEngine:
-    return OpenCLEngine(DEVICE, tier)
+    return fpga_estimators.engine(DEVICE, tier)
 
 
 def tiers(family: str) -> list[str]:

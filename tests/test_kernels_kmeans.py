@@ -3,44 +3,11 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from kernel_cases import REFERENCE, Case, Float64, as_partition, assert_close, assert_same, cases, engine, tiers
-from partitions import Partition
+from kernel_bounds import assert_is_a_step, without_near_ties
+from kernel_cases import REFERENCE, Case, as_partition, assert_close, assert_same, cases, engine, tiers
 from scipy.spatial.distance import cdist
 
-from spark_accel.estimators.sums import LloydSums
-
 each_tier = pytest.mark.parametrize("tier", tiers("kmeans"))
-
-
-def without_near_ties(case: Case) -> tuple[Case, Float64]:
-    """The case, and centres of which each row clearly has a nearest one: rows between two are brought to one."""
-    centres = np.stack([case.rng.permutation(case.sets) for _ in range(case.partition.features)], axis=1) * 1.25 + 0.5
-    squared = cdist(case.partition.x, centres, "sqeuclidean")
-    nearest = np.sort(squared, axis=1)[:, :2]
-    tied = nearest[:, -1] - nearest[:, 0] < 1e-9 * (1.0 + nearest[:, 0])
-    if case.sets == 1 or not tied.any():
-        return case, centres
-    old = case.partition
-    x = old.x.copy()
-    x[tied] = centres[case.rng.integers(0, case.sets, tied.sum())] + case.rng.uniform(-0.2, 0.2, x[tied].shape)
-    x = x.astype(old.columns["values"].dtype)
-    new = as_partition(case.rng, x, case.sets, "indices" in old.columns, "weights" in old.columns)
-    return Case(new, case.sets, case.rng), centres
-
-
-def assert_is_a_step(found: LloydSums, data: Partition, centres: Float64, precision: float) -> None:
-    squared = cdist(data.x, centres, "sqeuclidean")
-    nearest = squared.argmin(axis=1)
-    sums, absolute = np.zeros_like(centres), np.zeros_like(centres)
-    np.add.at(sums, nearest, data.weights[:, None] * data.x)
-    np.add.at(absolute, nearest, data.weights[:, None] * np.abs(data.x))
-    weight_sums = np.bincount(nearest, data.weights, len(centres))
-    cost = data.weights @ squared.min(axis=1)
-    # Of sparse rows the zeros' part of a distance is the centre's squared norm less the other elements' part.
-    norms = data.weights @ (centres**2).sum(axis=1)[nearest] if "indices" in data.columns else 0.0
-    assert_close(found.sums, sums, precision * absolute)
-    assert_close(found.weight_sums, weight_sums, precision * weight_sums)
-    assert_close(found.cost, cost, precision * cost + 1e-12 * norms)
 
 
 @each_tier

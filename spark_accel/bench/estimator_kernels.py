@@ -14,7 +14,7 @@ import numpy as np
 from spark_accel.bench.kernel_limits import least_seconds
 from spark_accel.bench.kernel_limits import measure as measure_limits
 from spark_accel.bench.random_partitions import dense, sparse
-from spark_accel.daemon import devices, kernels
+from spark_accel.daemon import devices, fpga_estimators, kernels
 from spark_accel.daemon.opencl_estimators import OpenCLEngine
 from spark_accel.estimators.rows import Rows
 
@@ -64,9 +64,10 @@ def measure(name: str, scale: float, device: str) -> dict[str, Any]:
     """Calls of the kernels of `kmeans`, `logistic` or `naive-bayes`, their seconds and the limits; float32."""
     opened = devices.open_device(device)
     real = np.dtype(np.float32)
-    tier = kernels.choose("kmeans", "auto", devices.properties(opened))
-    engine = OpenCLEngine(opened, tier.name)
-    limits = measure_limits(opened, tier, real)
+    suitable = kernels.suitable("kmeans", "auto", devices.properties(opened))
+    tier = suitable[0]
+    engine = fpga_estimators.engine(opened, tier.name)
+    limits = measure_limits(opened, next(one for one in suitable if one.name != fpga_estimators.TIER), real)
     calls = []
     for part in _PARTS:
         for one in _measurements(part, engine, real, _KINDS[name], scale):

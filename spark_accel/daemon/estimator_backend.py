@@ -150,6 +150,6 @@ def _engine(device: "cl.Device | None", tier: str) -> Engine[Any]:
         from spark_accel.estimators.reference import ReferenceEngine  # noqa: PLC0415 - not needed beside OpenCL
 
         return ReferenceEngine()
-    from spark_accel.daemon.opencl_estimators import OpenCLEngine  # noqa: PLC0415 - the reference needs no pyopencl
+    from spark_accel.daemon.fpga_estimators import engine  # noqa: PLC0415 - the reference needs no pyopencl
 
-    return OpenCLEngine(device, tier)
+    return engine(device, tier)

@@ -64,22 +64,22 @@ class OpenCLEngine:
 
     def lloyd(self, data: DeviceRows, centres: Float64) -> Callable[[], LloydSums]:
         """See Engine."""
-        _check(data, centres.shape, "centres")
+        check_sets(data, centres.shape, "centres")
         return self._begun(data, lambda: self._kmeans(data).lloyd(data, centres))
 
     def costs(self, data: DeviceRows, centres: Float64) -> Callable[[], NearestCentres]:
         """See Engine."""
-        _check(data, centres.shape, "centres")
+        check_sets(data, centres.shape, "centres")
         return self._begun(data, lambda: self._kmeans(data).costs(data, centres))
 
     def binomial(self, data: DeviceRows, coefficients: Float64, intercept: float) -> Callable[[], LogisticSums]:
         """See Engine."""
-        _check(data, (1, *coefficients.shape), "coefficients")
+        check_sets(data, (1, *coefficients.shape), "coefficients")
         return self._begun(data, lambda: self._logistic(data).binomial(data, coefficients, intercept))
 
     def multinomial(self, data: DeviceRows, coefficients: Float64, intercepts: Float64) -> Callable[[], LogisticSums]:
         """See Engine."""
-        _check(data, coefficients.shape, "coefficients", len(intercepts))
+        check_sets(data, coefficients.shape, "coefficients", len(intercepts))
         return self._begun(data, lambda: self._logistic(data).multinomial(data, coefficients, intercepts))
 
     def class_sums(self, data: DeviceRows, classes: int, squares: bool) -> Callable[[], ClassSums]:
@@ -138,7 +138,7 @@ class OpenCLEngine:
             raise DeviceMemoryError(f"the memory of device '{name}' is full ({error}): release partitions") from error
 
 
-def _check(data: DeviceRows, shape: tuple[int, ...], name: str, sets: int | None = None) -> None:
+def check_sets(data: DeviceRows, shape: tuple[int, ...], name: str, sets: int | None = None) -> None:
     """Raises ValueError unless `shape` is [sets, features]: kernels read as much as they take it for."""
     features = data.rows.features
     if len(shape) != 2 or shape[0] < 1 or shape[1] != features or sets not in (None, shape[0]):
