@@ -9,8 +9,8 @@ import pytest
 from partitions import Partition
 
 from spark_accel.daemon import devices, fpga_estimators, kernels, opencl_rows
+from spark_accel.daemon.estimator_kernels import FAMILIES
 from spark_accel.daemon.fpga_estimators import FpgaEngine
-from spark_accel.daemon.opencl_estimators import FAMILIES
 
 DEVICE = "fpga-emulator-0"
 

@@ -1,15 +1,19 @@
 """One daemon with two emulated boards and the processor: who runs what, through a real daemon."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import eventually
 from daemons import Daemon, running, write_model
-from infer_requests import request, x
+from infer_requests import request, tensor, x
 
 from spark_accel.daemon import loaders
 from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 
+EXAMPLES = Path(__file__).parents[1] / "examples" / "own_kernels"
 BOARDS = ["fpga-emulator-0", "fpga-emulator-1"]
 IDENTITY = """
     backend: "identity" max_batch_size: 8
@@ -89,3 +93,31 @@ def test_a_model_whose_devices_are_not_there_can_not_be_loaded(daemon: Daemon) -
 
     assert code == "INVALID_ARGUMENT"
     assert "instance_group of model 'nowhere' means none of the devices that this daemon drives: " in message
+
+
+def test_a_board_changes_between_a_kernel_of_a_users_and_the_estimators(daemon: Daemon) -> None:
+    folder = daemon.repository / "vector_add"
+    shutil.copytree(EXAMPLES / "vector_add", folder)
+    daemon.load("vector_add", "naive_bayes_sums")
+    a = np.arange(4, dtype=np.float32)
+    rows = np.arange(64, dtype=np.float32).reshape(4, 16)
+    added = request(tensor("a", [4], a.tobytes()), tensor("b", [4], a.tobytes()), model="vector_add", device=BOARDS[1])
+    sums = request(
+        tensor("values", [64], rows.tobytes()),
+        tensor("labels", [4], np.array([0, 1, 0, 1], np.int32).tobytes(), "INT32"),
+        model="naive_bayes_sums", device=BOARDS[1], rows=4, features=16, classes=2,
+    )  # fmt: skip
+
+    for _ in range(3):
+        answer = daemon.infer(added)
+        np.testing.assert_array_equal(np.frombuffer(answer.raw_output_contents[0], np.float32), 2 * a)
+        answer = daemon.infer(sums)
+        found = {one.name: content for one, content in zip(answer.outputs, answer.raw_output_contents, strict=True)}
+        np.testing.assert_array_equal(
+            np.frombuffer(found["sums"]).reshape(2, 16), [rows[0] + rows[2], rows[1] + rows[3]]
+        )
+
+    board = devices(daemon)[BOARDS[1]]
+    assert board.program == "naive_bayes"
+    assert board.reprogrammings == 5
+    assert board.reprogramming_ns > 0

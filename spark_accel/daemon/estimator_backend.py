@@ -6,7 +6,7 @@ device `content_cache.py`'s, the arithmetic the engines'.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from grpc import StatusCode
@@ -15,7 +15,7 @@ from spark_accel.daemon import estimator_request, memory_budget
 from spark_accel.daemon.backends import BackendError, Outcome, Output
 from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.daemon.content_cache import ContentCache
-from spark_accel.daemon.estimator_kernels import KERNELS, Computation, Outputs
+from spark_accel.daemon.estimator_kernels import FAMILIES, KERNELS, Computation, Outputs
 from spark_accel.daemon.network import DeviceMemoryError
 from spark_accel.daemon.request import RequestError
 from spark_accel.errors import AccelError
@@ -47,6 +47,14 @@ class _Begun:
     answer: Callable[[], Outputs]
 
 
+@runtime_checkable
+class BoardEngine(Protocol):
+    """An engine on a board, which holds the kernels of one family at a time."""
+
+    def activate(self, family: str) -> None:
+        """Gives the board a family's program."""
+
+
 class Estimators:
     """What the models of one worker share: the engine, and the partitions that it keeps."""
 
@@ -67,6 +75,11 @@ class Estimators:
             )
         return EstimatorBackend(self, kernel)
 
+    @property
+    def board(self) -> "BoardEngine | None":
+        """The engine, if it is an FPGA's."""
+        return self.engine if isinstance(self.engine, BoardEngine) else None
+
     def region_closed(self, region: int) -> None:
         """Forgets what was read from a region."""
         self.kept.region_closed(region)
@@ -78,6 +91,17 @@ class EstimatorBackend:
     def __init__(self, shared: Estimators, kernel: str) -> None:
         self._shared = shared
         self._kernel = KERNELS[kernel]
+        self._family = next(family for family in FAMILIES if kernel.startswith(family))
+
+    @property
+    def program(self) -> str:
+        """See OnBoard."""
+        return "" if self._shared.board is None else self._family
+
+    def activate(self) -> None:
+        """See OnBoard."""
+        if self._shared.board is not None:
+            self._shared.board.activate(self._family)
 
     def run(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> list[Outcome]:
         """See Backend."""

@@ -14,6 +14,7 @@ from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.estimators.rows import Rows
 from spark_accel.estimators.sums import ClassSums, Engine, Float64, Int32, LloydSums, LogisticSums, NearestCentres, then
 
+FAMILIES = ("kmeans", "logistic", "naive_bayes")  # what their names begin with; folders of kernels/
 Outputs: TypeAlias = Mapping[str, Float64 | Int32]  # in the model's order
 Computation: TypeAlias = Callable[[Engine[Any], Any], Callable[[], Outputs]]
 

@@ -13,11 +13,12 @@ import pyopencl as cl
 
 from spark_accel.daemon import fpga_kmeans, fpga_logistic, fpga_naive_bayes, kernels
 from spark_accel.daemon.devices import properties
+from spark_accel.daemon.estimator_kernels import FAMILIES
 from spark_accel.daemon.fpga_kmeans import EngineKMeans
 from spark_accel.daemon.fpga_logistic import EngineLogistic
 from spark_accel.daemon.fpga_naive_bayes import EngineNaiveBayes
 from spark_accel.daemon.fpga_stages import Stages
-from spark_accel.daemon.opencl_estimators import FAMILIES, OpenCLEngine, check_sets
+from spark_accel.daemon.opencl_estimators import OpenCLEngine, check_sets
 from spark_accel.daemon.opencl_rows import DeviceRows
 from spark_accel.estimators.rows import Rows
 from spark_accel.estimators.sums import ClassSums, Float64, Found, LloydSums, LogisticSums, NearestCentres, then
@@ -41,6 +42,10 @@ class FpgaEngine(OpenCLEngine):
         self._stages: dict[str, Stages] = {}
         self._ranges: weakref.WeakKeyDictionary[DeviceRows, Ranges] = weakref.WeakKeyDictionary()
         self.trips: Mapping[str, int] = {}
+
+    def activate(self, family: str) -> None:
+        """Gives the board a family's program."""
+        self._of(family).activate()
 
     def load(self, rows: Rows, resident: bool) -> DeviceRows:
         """See Engine."""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
+from spark_accel.daemon.board_program import reloaded
 from spark_accel.daemon.kernels import Tier
 from spark_accel.daemon.opencl_buffers import Kept
 from spark_accel.daemon.opencl_rows import Chunk
@@ -32,12 +33,17 @@ class Stages:
         self.kept = kept
         self.defines = tier.defines
         self.shape = Shape.of(tier.source.parent.name, tier.defines)
-        program = cl.Program(queue.context, tier.text())
+        program = self._program = cl.Program(queue.context, tier.text())
         # pyopencl's own cache of binaries is not safe for several processes; drivers have theirs.
         program.build(options=tier.build_options(), cache_dir=False)  # type: ignore[arg-type]
         self.kernels = {name: cl.Kernel(program, name) for name in names}
         self.queues = {name: cl.CommandQueue(queue.context, queue.device) for name in names}
         self.trips: dict[str, int] = {}
+
+    def activate(self) -> None:
+        """Gives the board the stages' program anew."""
+        self._program = reloaded(self._program, self.queue.context)
+        self.kernels = {name: cl.Kernel(self._program, name) for name in self.kernels}
 
     def by_feature(self, values: Float64) -> Float64:
         """Numbers [..., width], float64, as beats: filled up with zeros."""

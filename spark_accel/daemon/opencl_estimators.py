@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pyopencl as cl
 
+from spark_accel.daemon.estimator_kernels import FAMILIES
 from spark_accel.daemon.network import DeviceMemoryError
 from spark_accel.daemon.opencl_buffers import Kept
 from spark_accel.daemon.opencl_kmeans import KMeans
@@ -22,8 +23,6 @@ from spark_accel.daemon.opencl_rows import DeviceRows, values_in_place
 from spark_accel.daemon.opencl_sums import Sums
 from spark_accel.estimators.rows import Rows
 from spark_accel.estimators.sums import ClassSums, Float64, Found, LloydSums, LogisticSums, NearestCentres
-
-FAMILIES = ("kmeans", "logistic", "naive_bayes")
 
 
 class OpenCLEngine:
