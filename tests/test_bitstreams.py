@@ -147,6 +147,27 @@ def test_two_clients_with_different_programs_are_both_served_with_few_reprogramm
     assert board.reprogramming_ns > 0
 
 
+@pytest.mark.parametrize("bitstream_first", [True, False])
+def test_estimators_run_on_a_bitstream_of_their_family(daemon: Daemon, bitstream_first: bool) -> None:
+    arguments = ["--family", "naive_bayes", "--define", "FEATURES=1024", "--repository", str(daemon.repository)]
+    done = kernels("build", "--target", "emulator", *arguments)
+    assert done.returncode == 0, done.stderr
+    names = ["naive_bayes-bitstream", "naive_bayes_sums"]
+    daemon.load(*(names if bitstream_first else reversed(names)))
+    rows = np.arange(64, dtype=np.float32).reshape(4, 16)
+
+    answer = daemon.infer(
+        request(
+            tensor("values", [64], rows.tobytes()),
+            tensor("labels", [4], np.array([0, 1, 0, 1], np.int32).tobytes(), "INT32"),
+            model="naive_bayes_sums", rows=4, features=16, classes=2,
+        )
+    )  # fmt: skip
+
+    found = {one.name: content for one, content in zip(answer.outputs, answer.raw_output_contents, strict=True)}
+    np.testing.assert_array_equal(np.frombuffer(found["sums"]).reshape(2, 16), [rows[0] + rows[2], rows[1] + rows[3]])
+
+
 def cut_short(folder: Path) -> None:
     os.truncate(folder / bitstream.FILE, 1000)
 

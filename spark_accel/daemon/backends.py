@@ -84,17 +84,23 @@ class Backends:
         if config.get("backend") == "network":
             from spark_accel.daemon.network_backend import NetworkBackend  # noqa: PLC0415 - `identity` needs no numpy
 
-            loaded = next((one.built for one in reversed(self._bitstreams) if one.family == "network"), None)
-            return NetworkBackend(folder, config, self._device, self._tier, loaded)
+            engine = next((one.built for one in reversed(self._bitstreams) if one.family == "network"), None)
+            return NetworkBackend(folder, config, self._device, self._tier, engine)
         if config.get("backend") == "bitstream":
             from spark_accel.daemon.bitstream_backend import BitstreamBackend  # noqa: PLC0415 - as above
 
-            self._bitstreams.append(BitstreamBackend(name, folder, self._device))
-            return self._bitstreams[-1]
+            loaded = BitstreamBackend(name, folder, self._device)
+            self._bitstreams.append(loaded)
+            if self._estimators is not None:
+                self._estimators.take(loaded.built)
+            return loaded
         if config.get("backend") == "estimator":
             from spark_accel.daemon.estimator_backend import Estimators  # noqa: PLC0415 - as above
 
-            self._estimators = self._estimators or Estimators(self._device, self._tier)
+            if self._estimators is None:
+                self._estimators = Estimators(self._device, self._tier)
+                for one in self._bitstreams:
+                    self._estimators.take(one.built)
             return self._estimators.model(name)
         if config.get("backend") == "identity":
             return Identity(name, config)

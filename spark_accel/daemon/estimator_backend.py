@@ -16,6 +16,7 @@ from spark_accel.daemon.backends import BackendError, Outcome, Output
 from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.daemon.content_cache import ContentCache
 from spark_accel.daemon.estimator_kernels import FAMILIES, KERNELS, Computation, Outputs
+from spark_accel.daemon.kernels import Tier
 from spark_accel.daemon.network import DeviceMemoryError
 from spark_accel.daemon.request import RequestError
 from spark_accel.errors import AccelError
@@ -24,6 +25,8 @@ from spark_accel.estimators.sums import Engine
 
 if TYPE_CHECKING:
     import pyopencl as cl
+
+    from spark_accel.daemon.bitstream_backend import Built
 
 _DATATYPES = {"float64": "FP64", "int32": "INT32"}  # of what kernels answer
 Argument = TypeVar("Argument")
@@ -50,6 +53,9 @@ class _Begun:
 @runtime_checkable
 class BoardEngine(Protocol):
     """An engine on a board, which holds the kernels of one family at a time."""
+
+    def take(self, family: str, tier: Tier, program: "cl.Program") -> None:
+        """Has a family run on a bitstream from now on."""
 
     def activate(self, family: str) -> None:
         """Gives the board a family's program."""
@@ -79,6 +85,12 @@ class Estimators:
     def board(self) -> "BoardEngine | None":
         """The engine, if it is an FPGA's."""
         return self.engine if isinstance(self.engine, BoardEngine) else None
+
+    def take(self, bitstream: "Built") -> None:
+        """Has the family that a bitstream is of run on it from now on."""
+        family = bitstream.tier.source.parent.name
+        if family in FAMILIES and self.board is not None:
+            self.board.take(family, bitstream.tier, bitstream.program)
 
     def region_closed(self, region: int) -> None:
         """Forgets what was read from a region."""

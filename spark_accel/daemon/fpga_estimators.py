@@ -12,6 +12,7 @@ import numpy as np
 import pyopencl as cl
 
 from spark_accel.daemon import fpga_kmeans, fpga_logistic, fpga_naive_bayes, kernels
+from spark_accel.daemon.board_program import reloaded
 from spark_accel.daemon.devices import properties
 from spark_accel.daemon.estimator_kernels import FAMILIES
 from spark_accel.daemon.fpga_kmeans import EngineKMeans
@@ -40,8 +41,15 @@ class FpgaEngine(OpenCLEngine):
         chosen = tiers or [kernels.choose(family, TIER, properties(device)) for family in FAMILIES]
         self._tiers = {tier.source.parent.name: tier for tier in chosen}
         self._stages: dict[str, Stages] = {}
+        self._programs_of: dict[str, cl.Program] = {}  # by family: of bitstreams
         self._ranges: weakref.WeakKeyDictionary[DeviceRows, Ranges] = weakref.WeakKeyDictionary()
         self.trips: Mapping[str, int] = {}
+
+    def take(self, family: str, tier: kernels.Tier, program: cl.Program) -> None:
+        """Has a family run on a bitstream from now on."""
+        self._tiers[family] = tier
+        self._programs_of[family] = reloaded(program, self._context)
+        self._stages.pop(family, None)
 
     def activate(self, family: str) -> None:
         """Gives the board a family's program."""
@@ -114,7 +122,10 @@ class FpgaEngine(OpenCLEngine):
 
     def _of(self, family: str) -> Stages:
         if family not in self._stages:
-            self._stages[family] = Stages(self._queue, self._kept, self._tiers[family], _STAGES[family])
+            program = self._programs_of.get(family)
+            self._stages[family] = Stages(
+                self._queue, self._kept, self._tiers[family], _STAGES[family], program=program
+            )
         return self._stages[family]
 
     def _on(self, stages: Stages, data: DeviceRows, begin: Callable[[], Callable[[], Found]]) -> Callable[[], Found]:

@@ -23,19 +23,31 @@ _COUNT = np.dtype(np.uint64)  # of iterations
 
 
 class Stages:
-    """The stages of one family, `names`, built when this is made. `queue` is the engine's, in whose order they run.
+    """The stages of one family, `names`, compiled when this is made, unless their `program` is there already.
+
+    `queue` is the engine's, in whose order they run.
 
     `trips` are the iterations that each made in the last call whose answer was waited for.
     """
 
-    def __init__(self, queue: cl.CommandQueue, kept: Kept, tier: Tier, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        queue: cl.CommandQueue,
+        kept: Kept,
+        tier: Tier,
+        names: Sequence[str],
+        *,
+        program: cl.Program | None = None,
+    ) -> None:
         self.queue = queue
         self.kept = kept
         self.defines = tier.defines
         self.shape = Shape.of(tier.source.parent.name, tier.defines)
-        program = self._program = cl.Program(queue.context, tier.text())
-        # pyopencl's own cache of binaries is not safe for several processes; drivers have theirs.
-        program.build(options=tier.build_options(), cache_dir=False)  # type: ignore[arg-type]
+        if program is None:
+            program = cl.Program(queue.context, tier.text())
+            # pyopencl's own cache of binaries is not safe for several processes; drivers have theirs.
+            program.build(options=tier.build_options(), cache_dir=False)  # type: ignore[arg-type]
+        self._program = program
         self.kernels = {name: cl.Kernel(program, name) for name in names}
         self.queues = {name: cl.CommandQueue(queue.context, queue.device) for name in names}
         self.trips: dict[str, int] = {}
