@@ -10,7 +10,7 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2_grpc
 
-from spark_accel.connection import Again, Connection, Images
+from spark_accel.connection import Again, Connection, Placed
 from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 from spark_accel.settings import from_environment, override
 
@@ -54,7 +54,7 @@ def load(connection: Connection) -> None:
 
 
 def infer(connection: Connection) -> None:
-    connection.infer("model", Images("region", 0, (1, 2, 2, 3)), ("logits",), {})
+    connection.infer("model", [Placed("image", "UINT8", (1, 2, 2, 3), "region", 0, 12)], ("logits",), {})
 
 
 REQUESTS = pytest.mark.parametrize("ask", [load, infer])

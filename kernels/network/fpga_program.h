@@ -5,6 +5,9 @@
 // words at most. POOL_COLUMNS are the columns of a pooled row at most. DEPTH is that of the channels; IN_FLIGHT of the
 // one that leads back to `maps`.
 
+#if LANES % VEC || DRAIN > PIX
+#error LANES must be a multiple of VEC, and DRAIN at most PIX
+#endif
 #define PARTS (LANES / VEC)                        // of a word: what one cycle multiplies
 #define MESSAGES ((PIX + DRAIN - 1) / DRAIN)       // in which the sums of a segment leave the array
 #define FAR (PIX * 4096)                           // more than padding goes to the left

@@ -42,11 +42,11 @@ class Options:
             ("--batches", not self.batches or min(self.batches) < 1, "numbers from 1 on, such as 1,8,32"),
             ("--threads", not 1 <= self.threads <= cores, f"1 to {cores}, the cores that there are"),
             ("--rounds", self.rounds < 1, "1 or more"),
-            ("--seconds", self.seconds <= 0, "more than 0"),
-            ("--watts", self.watts < 0, "more than 0"),
-            ("--price-per-hour", self.price_per_hour < 0, "more than 0"),
+            ("--seconds", not 0 < self.seconds < 1e6, "more than 0"),
+            ("--watts", not 0 <= self.watts < 1e9, "more than 0"),
+            ("--price-per-hour", not 0 <= self.price_per_hour < 1e9, "more than 0"),
             ("--rows", self.rows < 0, "0 or more"),
-            ("--scale", self.scale <= 0, "more than 0"),
+            ("--scale", not 0 < self.scale < 1e6, "more than 0"),
         ):
             if wrong:
                 value = getattr(self, name.removeprefix("--").replace("-", "_"))

@@ -125,6 +125,9 @@ def _report(
     from spark_accel.errors import ConfigurationError  # noqa: PLC0415
 
     documents = [(file.name, results.read(file)) for file in files]
+    for file in (markdown_file, html_file):
+        if file is not None and not check:
+            results.check_writable(file)
     if markdown_file is not None:
         text = markdown.page(documents)
         if not check:

@@ -12,7 +12,10 @@ from spark_accel.settings import Settings
 Socket = Annotated[str | None, typer.Option(help="The daemon's Unix socket (spark.accel.daemon.socket).")]
 Repository = Annotated[str | None, typer.Option(help="The model repository (spark.accel.repository).")]
 Device = Annotated[
-    str | None, typer.Option(help="auto, fpga, gpu, cpu, reference or PLATFORM:DEVICE (spark.accel.device).")
+    str | None,
+    typer.Option(
+        help="auto, fpga, gpu, cpu, reference, PLATFORM:DEVICE, or several as in fpga,cpu (spark.accel.device)."
+    ),
 ]
 
 _PIPED_WIDTH = 180
@@ -31,9 +34,12 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> None:
         """Run the node daemon, which drives this node's devices for all executors and tasks of the user."""
+        from spark_accel.daemon import devices  # noqa: PLC0415 - each command loads only what it needs
+
         chosen = chosen_settings(socket, repository, device)
+        devices.check_form(chosen.device)
         if background:
-            from spark_accel import launch  # noqa: PLC0415 - each command loads only what it needs
+            from spark_accel import launch  # noqa: PLC0415
 
             found = launch.ensure(chosen)
             print(json.dumps({"socket": str(found.socket), "pid": found.pid, "started": found.started}))

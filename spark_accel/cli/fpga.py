@@ -25,7 +25,10 @@ def _estimate(
         str, typer.Option(help="resnet50, resnet101, resnet152, each also with -v1.5, or a model of the repository.")
     ] = "resnet50",
     board: Annotated[
-        str, typer.Option(help="arria10, stratix10, agilex, alveo-u250, alveo-u280, or a JSON file like boards.json.")
+        str,
+        typer.Option(
+            help="arria10, stratix10, agilex, alveo-u250, alveo-u280, or a JSON file like one entry of boards.json."
+        ),
     ] = "stratix10",
     vec: Annotated[int | None, typer.Option(help="Input channels a cycle; default: what is fastest.", min=1)] = None,
     lanes: Annotated[int | None, typer.Option(help="Output channels a cycle; default: what is fastest.", min=1)] = None,
@@ -71,11 +74,15 @@ def _boards(
 
 def _plan(name: str, repository: str | None) -> "Plan":
     from spark_accel import model_store, settings  # noqa: PLC0415 - each command loads only what it needs
+    from spark_accel.errors import ModelError  # noqa: PLC0415
     from spark_accel.fpga import resnets  # noqa: PLC0415
     from spark_accel.networks import plan  # noqa: PLC0415
 
     if name in resnets.NAMES:
         return resnets.plan(name)
     folder = settings.override(settings.from_environment(), repository=repository).repository
-    facts = model_store.facts(folder, name)
+    try:
+        facts = model_store.facts(folder, name)
+    except ModelError as error:
+        raise ModelError(f"{error}; without weights there are {', '.join(resnets.NAMES)}") from None
     return plan.load(folder / name / str(max(facts.versions, default=1)))

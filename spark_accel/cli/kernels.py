@@ -78,7 +78,7 @@ def _list(
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table("name", "version", "board", "MHz", "kernels", "size", "SHA-256", "problem")
+    table = Table("name", "version", "board", "MHz", "kernels", "macros", "size", "SHA-256", "problem")
     for row in rows:
         table.add_row(
             row["name"],
@@ -86,6 +86,7 @@ def _list(
             row.get("board", ""),
             f"{row['clock_mhz']:g}" if row.get("clock_mhz") else "",
             ", ".join(row.get("kernels", ())),
+            " ".join(f"{key}={value}" for key, value in row.get("defines", {}).items()),
             f"{row['size'] / 2**20:.1f} MiB" if "size" in row else "",
             row.get("sha256", "")[:12],
             row.get("problem", ""),

@@ -79,6 +79,13 @@ def select(facts: Sequence[DeviceFacts], specification: str, fallback: str) -> t
     return (REFERENCE,)
 
 
+def check_form(specification: str) -> None:
+    """Raises ConfigurationError for what can't be a value of the setting `device`, whatever devices there are."""
+    for part in specification.split(","):
+        if part.strip() not in ("auto", REFERENCE.kind):
+            _matching((), part.strip())
+
+
 def of_kind(facts: Sequence[DeviceFacts], kind: str) -> tuple[DeviceFacts, ...]:
     """All devices of a kind: emulated ones only where there is no other, and of the host's processor, which several
     platforms may offer, one."""

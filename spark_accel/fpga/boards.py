@@ -75,7 +75,10 @@ def _board(name: str, row: Any, path: Path) -> Board:  # noqa: ANN401 - whatever
         memories = tuple(Memory(**memory) for memory in row["memories"])
         board = Board(**{**row, "name": name, "memories": memories})
     except (TypeError, KeyError) as error:
-        raise ConfigurationError(f"{path} is no board: {error}; it is like the entries of {_TABLE}") from error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise ConfigurationError(f"{path} is no board: {reason}; it is like one of the entries of {_TABLE}") from error
+    if not memories:
+        raise ConfigurationError(f"{path}: memories are none; a board has at least one kind")
     holders: tuple[Board | Memory, ...] = (board, *memories)
     for holder in holders:
         for field in fields(holder):

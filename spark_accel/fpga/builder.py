@@ -21,17 +21,22 @@ from spark_accel.fpga.bitstream import Bitstream
 from spark_accel.networks import staging
 
 _DEPTHS = {"DEPTH": 64, "IN_FLIGHT": 512}
+_MAGIC = (b"\x7fELF", b"xclbin2")
 _STAGE = re.compile(r"^STAGE void (\w+)\(", re.MULTILINE)
 
 
 class ToolchainMissing(ConfigurationError):  # noqa: N818 - it is missing
     """The vendor's compiler is not here; `lines` are the commands that would do it where it is."""
 
-    def __init__(self, target: str, build: toolchains.Build) -> None:
+    def __init__(self, target: str, build: toolchains.Build, facts: Bitstream, name: str) -> None:
         tool = build.commands[0][0]
+        same = [f"--define {key}={value}" for key, value in facts.defines.items()]
+        same += [f"--clock {facts.clock_mhz:g}"] if facts.clock_mhz else []
+        options = " ".join([f"--family {facts.family}", f"--name {name}", *same])
         super().__init__(
             f"{tool} is not on the PATH: nothing was built for {target}. Run the commands above where it is installed,"
-            f" then `spark-accel kernels install {build.artifact} --board NAME`, with the board's OpenCL device name"
+            f" then `spark-accel kernels install {build.artifact} --board NAME {options}`, with the board's OpenCL"
+            " device name"
         )
         self.lines = [shlex.join(command) for command in build.commands]
 
@@ -73,7 +78,7 @@ def build(target: str, facts: Bitstream, chosen: kernels.Tier, name: str, reposi
     source.parent.mkdir(exist_ok=True)
     source.write_text(chosen.text(), encoding="utf-8")
     if shutil.which(made.commands[0][0]) is None:
-        raise ToolchainMissing(target, made)
+        raise ToolchainMissing(target, made, facts, name)
     for command in made.commands:  # hours, with output of its own
         if subprocess.run(command, stdin=subprocess.DEVNULL, check=False, cwd=source.parent).returncode:
             raise ModelError(f"nothing is installed: {shlex.join(command)} failed")
@@ -82,8 +87,10 @@ def build(target: str, facts: Bitstream, chosen: kernels.Tier, name: str, reposi
 
 def install(binary: bytes, facts: Bitstream, name: str, repository: Path) -> Path:
     """Puts a bitstream into the repository as the next version of model `name`; gives the version's folder."""
-    if not binary:
-        raise ModelError("a bitstream of 0 bytes is none")
+    if not binary.startswith(_MAGIC):
+        raise ModelError(
+            f"this is no bitstream: it starts with {binary[:8]!r}, an .aocx with ELF's bytes, an .xclbin with its"
+        )
     config = ModelConfig(name=name, backend=bitstream.BACKEND)
     config.parameters["source"].string_value = f"{facts.family} for {facts.board}"
     with staging.staging(repository) as stage:

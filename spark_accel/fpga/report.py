@@ -89,6 +89,7 @@ def _summary(network: str, found: Estimate) -> Table:
     per_watt = f"{found.images_per_second_and_watt:.1f}"
     products = design.engines * design.engine.products
     external = f"{found.external_share:.0%}"
+    memory = f"external memory, GB/s; share of {MEMORY_EFFICIENCY:.0%} of the peak"
     rows = [
         (f"images/s at batch {BATCH}", f"{found.images_per_second:,.0f}", "", ""),
         ("latency of one image, ms", f"{found.latency_ms:.2f}", "", ""),
@@ -97,7 +98,7 @@ def _summary(network: str, found: Estimate) -> Table:
         ("multipliers (8 bits)", f"{products:,}", f"{board.dsps * board.products_per_dsp:,}", ""),
         (f"DSPs ({board.packing})", f"{found.dsps:,}", f"{board.dsps:,}", f"{found.dsp_share:.0%}"),
         ("on-chip memory, of the kind used most", "", ", ".join(_size(board)), f"{found.memory_share:.0%}"),
-        ("external memory, GB/s", f"{found.external_gb_s:.1f}", f"{board.memory_gb_s:g}", external),
+        (memory, f"{found.external_gb_s:.1f}", f"{board.memory_gb_s:g}", external),
         ("from the host, GB/s", f"{found.host_gb_s:.2f}", f"{board.host_gb_s:g}", f"{found.host_share:.0%}"),
     ]  # fmt: skip
     for row in rows:

@@ -25,6 +25,9 @@ def fastest(
     """
     found = list(fitting(plan, board, vec=vec, lanes=lanes, clock_mhz=clock_mhz, winograd=winograd))
     if not found:
+        if vec and not any(many % vec == 0 for many in ((lanes,) if lanes else LANES)):
+            many = str(lanes) if lanes else ", ".join(map(str, LANES))
+            raise ConfigurationError(f"vec is {vec}: lanes ({many}) must be a multiple of it")
         asked = f" with vec {vec or 'any'} and lanes {lanes or 'any'}"
         raise ConfigurationError(f"no engine{asked} fits {board.title}: it has {board.dsps} DSPs")
     if batch == 1:

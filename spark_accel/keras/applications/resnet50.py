@@ -92,7 +92,8 @@ def decode_predictions(
 ) -> list[list[tuple[str, str, float]]]:
     """The `top` best classes of each row of `predict`'s answer, best first: [[(id, label, score), …], …].
 
-    `model` says whose classes they are, where they are not ImageNet's. Raises ValueError where it has another number.
+    `model` says whose classes they are, where they are not ImageNet's: decode_predictions(p, model=model). Raises
+    ValueError where it has another number.
     """
     network = model._network if isinstance(model, ResNet50) else _open(model)[1]
     scores = np.asarray(preds)
@@ -109,6 +110,10 @@ def decode_predictions(
 
 
 def _open(weights: str) -> tuple[Client, NetworkFacts]:
+    if not isinstance(weights, str):
+        raise ValueError(
+            f"weights are {weights!r}: expected 'imagenet' or a model of the repository; there are no others"
+        )
     configuration = settings.from_environment()
     node = client.shared(configuration)
     return node, imagenet.network(node, configuration, imagenet.NAME if weights == "imagenet" else weights)
