@@ -28,6 +28,7 @@ from spark_accel.daemon.supervisor import Supervisor, Worker
 
 _log = logging.getLogger(__name__)
 _NS = 1e-9
+_NOT_LOADED = "\0"  # no program's name
 
 Done = Callable[[InferenceResult | RequestError], None]
 Cancel = Callable[[], None]
@@ -205,9 +206,10 @@ class Scheduler:
 
     def _give(self, worker: Worker) -> bool:
         now = time.monotonic_ns()
-        program = worker.board.choose(self._waiting_for(worker, now), now) if worker.is_board else ""
+        program = worker.board.choose(self._waiting_for(worker, now), now) if worker.is_board else None
         for serving in self._waiting.values():
-            if worker.loaded.get(serving.key) == program and (batch := serving.queue.batch(now, worker.device.id)):
+            may_run = worker.loaded.get(serving.key, _NOT_LOADED) in ("", program)  # "": whatever the board holds
+            if may_run and (batch := serving.queue.batch(now, worker.device.id)):
                 del self._waiting[serving.key]
                 if len(serving.queue):
                     self._waiting[serving.key] = serving  # behind all others
@@ -220,8 +222,8 @@ class Scheduler:
         found: dict[str, Waiting] = {}
         for serving in self._waiting.values():
             program = worker.loaded.get(serving.key)
-            waiting = None if program is None else serving.queue.waiting(now, worker.device.id)
-            if program is not None and waiting is not None:
+            waiting = serving.queue.waiting(now, worker.device.id) if program else None
+            if program and waiting is not None:
                 found[program] = found[program] + waiting if program in found else waiting
         return found
 
@@ -305,8 +307,7 @@ class Scheduler:
             able = [
                 worker.device.id
                 for worker in free
-                if serving.key in worker.loaded
-                and worker.loaded[serving.key] == programs.get(worker.device.id, worker.loaded[serving.key])
+                if worker.loaded.get(serving.key, _NOT_LOADED) in ("", programs.get(worker.device.id))
             ]
             events.append(serving.queue.next_event(able))
         return min((event for event in events if event is not None), default=None)
