@@ -108,8 +108,9 @@ def _bitstreams(repository: Path) -> list[dict[str, Any]]:
             row: dict[str, Any] = {"name": model.name, "version": version}
             folder = repository / model.name / str(version)
             try:
-                row |= asdict(bitstream.read(folder))
-                bitstream.binary(folder, bitstream.read(folder))
+                facts = bitstream.read(folder)
+                row |= asdict(facts)
+                bitstream.binary(folder, facts)
             except ModelError as error:
                 row["problem"] = str(error)
             rows.append(row)

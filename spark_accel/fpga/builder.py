@@ -13,6 +13,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from spark_accel import model_store
 from spark_accel.daemon import kernels, loaders
 from spark_accel.daemon.model_config import FILE_NAME as CONFIG
 from spark_accel.errors import ConfigurationError, ModelError
@@ -106,16 +107,11 @@ def install(binary: bytes, facts: Bitstream, name: str, repository: Path) -> Pat
             (stage / CONFIG).rename(whole / CONFIG)
             whole.rename(model)
             return model / "1"
-        _check_is_bitstream(model)
+        if model_store.facts(repository, name).backend != bitstream.BACKEND:
+            raise ModelError(f"model '{name}' in {repository} is no bitstream; give this one another --name")
         number = max(staging.versions(model), default=0) + 1
         staged.rename(model / str(number))
         return model / str(number)
-
-
-def _check_is_bitstream(model: Path) -> None:
-    written = (model / CONFIG).read_text(encoding="utf-8") if (model / CONFIG).is_file() else ""
-    if bitstream.BACKEND not in written:
-        raise ModelError(f"model '{model.name}' in {model.parent} is no bitstream; give this one another --name")
 
 
 def _emulated(folder: Path, chosen: kernels.Tier) -> tuple[bytes, str]:

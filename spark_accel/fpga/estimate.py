@@ -6,7 +6,7 @@ peak, that a layer costs FILL cycles besides its trips. No board has been measur
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil
 
@@ -50,7 +50,7 @@ class LayerEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Predictions for a board. Shares are of the board's own limits; `fits` says whether all are kept."""
+    """Predictions for a board. Shares are of the board's own limits."""
 
     board: Board
     design: Design
@@ -100,11 +100,6 @@ class Estimate:
         """Of what the host's bus is taken to give."""
         return self.host_gb_s / self.board.host_gb_s
 
-    @property
-    def fits(self) -> bool:
-        """Whether the design keeps within the board."""
-        return self.dsp_share <= MOST_DSPS and self.memory_share <= MOST_MEMORY
-
 
 def estimate(stages: Sequence[Stage], board: Board, design: Design, layout: Layout) -> Estimate:
     """The prediction for a network's stages, laid out for `design.group` images."""
@@ -122,7 +117,7 @@ def estimate(stages: Sequence[Stage], board: Board, design: Design, layout: Layo
         weights += passes * layer.weight_bytes
     one = loading + sum(_cycles(layer, 1, bytes_per_cycle, engine) for layer in layers)
     per_second = design.engines * design.group / (group / design.clock_mhz / 1e6)
-    used = replace_words(engine, layout.words)
+    used = replace(engine, words=layout.words)
     return Estimate(
         board,
         design,
@@ -177,11 +172,6 @@ def memory_share(board: Board, engine: Engine, engines: int) -> float:
     return max(used[one] / there[one] for one in board.memories)
 
 
-def replace_words(engine: Engine, words: int) -> Engine:
-    """The engine with as many words as a layout uses."""
-    return Engine(engine.vec, engine.lanes, engine.pix, engine.drain, words, engine.weight_words, engine.pool_columns)
-
-
 def _layer(stage: Stage, design: Design, bytes_per_cycle: float, number: int, layout: Layout) -> LayerEstimate:
     engine = design.engine
     fed, summed = trips(stage, engine)
@@ -202,7 +192,7 @@ def fitting_layout(stages: Sequence[Stage], board: Board, engine: Engine, engine
     """The layout with the earliest split at which the board's memory suffices; None without."""
     for split in _splits(stages) if group > 1 else [0]:
         found = _placed(tuple(stages), engine.lanes, engine.pix, group, split)
-        if memory_share(board, replace_words(engine, found.words), engines) <= MOST_MEMORY:
+        if memory_share(board, replace(engine, words=found.words), engines) <= MOST_MEMORY:
             return found
     return None
 

@@ -62,19 +62,14 @@ def _shapes(vec: int | None, lanes: int | None) -> Iterator[Engine]:
 
 
 def _most_engines(found: Sequence[Stage], board: Board, one: Design) -> Estimate | None:
-    engine, group = one.engine, one.group
-    most = 0
+    best = None
     while True:
-        design = replace(one, engines=most + 1)
+        design = replace(one, engines=1 if best is None else best[0].engines + 1)
         on_a_die = -(-design.engines // board.dies) * dsps(board, one)
         if on_a_die > board.dsps / board.dies * MOST_DSPS:
             break
-        if fitting_layout(found, board, engine, design.engines, group) is None:
+        layout = fitting_layout(found, board, one.engine, design.engines, one.group)
+        if layout is None:
             break
-        most += 1
-    if not most:
-        return None
-    design = replace(one, engines=most)
-    layout = fitting_layout(found, board, engine, most, group)
-    assert layout is not None  # noqa: S101 - found above
-    return estimate(found, board, design, layout)
+        best = design, layout
+    return None if best is None else estimate(found, board, *best)
