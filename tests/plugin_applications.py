@@ -74,8 +74,10 @@ def boards(conf: Conf) -> dict[str, Any]:
     frame = spark.read.format("binaryFile").load(f"{PHOTOGRAPHS}/*.jpg").select("content").repartition(4)
     rows = frame.select(predict("content", "small", top=1).alias("p"), board().alias("board")).collect()
     found = daemon_status.collect(settings.from_spark({key: conf[key] for key in conf if "accel" in key}, {}))
+    application = spark.sparkContext.applicationId
     spark.stop()
     return {
+        "application": application,
         "classified": sum(bool(row.p) for row in rows),
         "tasks": sorted({row.board for row in rows}),
         "executions": {device["id"]: device["executions"] for device in found["devices"]},

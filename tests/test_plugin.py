@@ -1,5 +1,6 @@
 """The plugin in real Spark, `local[2]`: the daemon's life, metrics, and what happens where no daemon can be."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,9 +13,11 @@ from typing import Any
 
 import pytest
 from conftest import eventually
+from pyspark.find_spark_home import _find_spark_home
 from spark_sessions import Node, make_node
 
 from spark_accel import endpoint, jar
+from spark_accel.session import PLUGIN
 
 pytestmark = pytest.mark.spark
 APPLICATIONS = Path(__file__).with_name("plugin_applications.py")
@@ -43,6 +46,22 @@ def launch(command: list[str], name: str, conf: dict[str, str], **environment: s
         check=False,
         timeout=240,
     )
+
+
+def submitted(name: str, node: Node, master: str) -> dict[str, Any]:
+    """What application `name` found out, through `spark-submit`; what executors left in SPARK_HOME is deleted."""
+    submit = [str(Path(sys.executable).with_name("spark-submit")), "--master", master]
+    submit += ["--jars", str(jar.path()), "--conf", f"spark.plugins={PLUGIN}"]
+    for key, text in (node.conf | QUIET).items():
+        submit += ["--conf", f"{key}={text}"]
+    done = launch(submit, name, node.conf)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    work = Path(_find_spark_home()) / "work"
+    shutil.rmtree(work / found["application"])
+    with contextlib.suppress(OSError):  # not empty
+        work.rmdir()
+    return found
 
 
 def run(name: str, conf: dict[str, str], **environment: str) -> tuple[Any, str]:

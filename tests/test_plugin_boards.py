@@ -1,7 +1,5 @@
 """Spark's resource scheduling: a task runs on the board that Spark gave it. Two emulated boards, `local-cluster`."""
 
-import contextlib
-import json
 import shutil
 import sys
 import tempfile
@@ -11,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.find_spark_home import _find_spark_home
 from spark_sessions import Node, make_node
-from test_plugin import QUIET, launch
+from test_plugin import submitted
 
-from spark_accel import jar
 from spark_accel.daemon import loaders
-from spark_accel.session import PLUGIN
 
 pytestmark = pytest.mark.spark
 BOARDS = ["fpga-emulator-0", "fpga-emulator-1"]
@@ -45,18 +40,7 @@ def node() -> Iterator[Node]:
 def facts(node: Node) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CL_CONFIG_CPU_EMULATE_DEVICES", "2")
-        submit = [str(Path(sys.executable).with_name("spark-submit")), "--master", "local-cluster[1,2,1024]"]
-        submit += ["--jars", str(jar.path()), "--conf", f"spark.plugins={PLUGIN}"]
-        for key, text in (node.conf | QUIET).items():
-            submit += ["--conf", f"{key}={text}"]
-        done = launch(submit, "boards", node.conf)
-    assert done.returncode == 0, done.stderr
-    work = Path(_find_spark_home()) / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        work.rmdir()
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        return submitted("boards", node, "local-cluster[1,2,1024]")
 
 
 def test_all_rows_are_classified(facts: dict[str, Any]) -> None:

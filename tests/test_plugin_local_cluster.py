@@ -1,9 +1,6 @@
 """The plugin on real executors, `local-cluster[2,1,1024]` through `spark-submit`: two JVMs, one daemon."""
 
-import contextlib
-import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +8,10 @@ from typing import Any
 
 import pytest
 from conftest import eventually
-from pyspark.find_spark_home import _find_spark_home
 from spark_sessions import Node, make_node
-from test_plugin import QUIET, launch
+from test_plugin import submitted
 
-from spark_accel import endpoint, jar
-from spark_accel.session import PLUGIN
+from spark_accel import endpoint
 
 pytestmark = pytest.mark.spark
 
@@ -33,18 +28,7 @@ def node() -> Iterator[Node]:
 @pytest.fixture(scope="module")
 def facts(node: Node) -> dict[str, Any]:
     """What an application found out whose two executors share a daemon, and one of which is killed."""
-    submit = [str(Path(sys.executable).with_name("spark-submit")), "--master", "local-cluster[2,1,1024]"]
-    submit += ["--jars", str(jar.path()), "--conf", f"spark.plugins={PLUGIN}"]
-    for key, text in (node.conf | QUIET).items():
-        submit += ["--conf", f"{key}={text}"]
-    done = launch(submit, "cluster", node.conf)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    work = Path(_find_spark_home()) / "work"
-    shutil.rmtree(work / found["application"])
-    with contextlib.suppress(OSError):  # not empty
-        work.rmdir()
-    return found
+    return submitted("cluster", node, "local-cluster[2,1,1024]")
 
 
 def test_two_executors_hold_a_lease_each_on_one_daemon(facts: dict[str, Any]) -> None:
