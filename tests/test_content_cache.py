@@ -170,7 +170,7 @@ def lloyd_on(engine: ReferenceEngine, file: Path, monkeypatch: pytest.MonkeyPatc
         }
         parameters = {"rows": 2, "features": 3, "content_version": 1}
         request = BatchRequest(inputs, {}, parameters, 1, "")
-        (outcome,) = Estimators(None, "auto").model("kmeans_lloyd").run([request], lambda: None)
+        (outcome,) = Estimators(None, "auto").model("kmeans_lloyd").begin([request], lambda: None).result()
     return outcome
 
 

@@ -147,6 +147,17 @@ def test_a_network_that_the_engine_can_not_run_runs_on_the_next_tier(emulator: P
     np.testing.assert_array_equal(logits, reference.run(plan, images))
 
 
+def test_batches_that_are_under_way_together_keep_their_images_and_their_results(emulator: ProcessPoolExecutor) -> None:
+    rng = np.random.default_rng(5)
+    plan = random_plan(rng)
+    batches = [random_images(rng, plan, n) for n in (5, 2, 4, 1)]  # of up to three groups
+
+    found = emulator.submit(emulated_network.under_way, plan, batches, {**SHAPES[0], "GROUP": 2}).result()
+
+    for logits, images in zip(found, batches, strict=True):
+        np.testing.assert_array_equal(logits, reference.run(plan, images))
+
+
 def test_a_profile_has_all_layers(emulator: ProcessPoolExecutor) -> None:
     rng = np.random.default_rng(4)
     plan = random_plan(rng)

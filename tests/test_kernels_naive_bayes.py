@@ -53,6 +53,21 @@ def test_chunks_and_passes_of_any_size_give_the_same_bits(
     assert_same(engine(tier).class_sums(streamed, 4, True)(), expected)
 
 
+@each_tier
+def test_rows_that_are_streamed_by_several_calls_at_once_are_not_mixed_up(
+    tier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(7)
+    partitions = [as_partition(rng, rng.random((9001, 30)), 4, sparse=False, weighted=True) for _ in range(3)]
+    monkeypatch.setattr(opencl_rows, "_STREAMED_BYTES", 700_000)
+    expected = [engine(tier).class_sums(engine(tier).load(one.as_rows(), True), 4, True)() for one in partitions]
+
+    waits = [engine(tier).class_sums(engine(tier).load(one.as_rows(), False), 4, True) for one in partitions]
+
+    for wait, one in zip(waits, expected, strict=True):
+        assert_same(wait(), one)
+
+
 def partition_with(**columns: Array) -> Rows:
     data = as_partition(np.random.default_rng(0), np.ones((4, 3), np.float32), 2, sparse=True, weighted=True)
     rows = data.as_rows()

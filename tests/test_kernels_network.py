@@ -326,6 +326,21 @@ def test_a_result_stays_when_the_next_batch_runs(network: Network) -> None:
     np.testing.assert_array_equal(first, reference.run(network.plan, images[:1]))
 
 
+def test_batches_that_are_under_way_together_keep_their_images_and_their_results(network: Network) -> None:
+    rng = np.random.default_rng(8)
+    batches = [random_images(rng, network.plan, n) for n in (8, 3, 8, 1)]
+    begun = []
+
+    for images in batches:
+        network.input_view(len(images))[:] = images
+        begun.append(network.begin_staged(len(images)))
+        if begun[-1].wait is None:  # nothing runs by itself: the images must stay
+            break
+
+    for one, images in zip(begun, batches, strict=False):
+        np.testing.assert_array_equal(one.result(), reference.run(network.plan, images))
+
+
 @pytest.mark.parametrize("n", [0, 9, -1])
 def test_a_batch_beyond_max_batch_is_refused(network: Network, n: int) -> None:
     with pytest.raises(ValueError, match=f"a batch of {n} images, expected 1 to 8"):

@@ -167,3 +167,33 @@ def test_requests_of_a_built_in_model_are_handed_over_at_once_up_to_a_number_and
     a, b, other, c, d = pushed(queue, item(), item(), item(shape=1), item(), item())
 
     assert batches(queue) == [[a, b, c], [other], [d]]
+
+
+def test_only_what_can_not_grow_any_more_is_sent_ahead() -> None:
+    queue = queue_of("max_batch_size: 4 dynamic_batching {}")
+    full, left = pushed(queue, item(4), item(3))
+
+    assert queue.batch(0, complete=True) == [full]
+    assert queue.batch(1000 * MS, complete=True) == []
+    assert queue.batch(0) == [left]
+
+
+def test_what_may_wait_only_so_long_is_not_sent_ahead() -> None:
+    queue = queue_of(
+        "max_batch_size: 1 dynamic_batching { default_queue_policy { default_timeout_microseconds: 500000 } }"
+    )
+    items = pushed(queue, item())
+
+    assert queue.batch(0, complete=True) == []
+    assert queue.batch(0) == items
+
+
+def test_what_did_not_run_is_queued_anew_even_if_the_queue_is_full() -> None:
+    queue = queue_of("max_batch_size: 1 dynamic_batching { default_queue_policy { max_queue_size: 1 } }")
+    (first,) = pushed(queue, item())
+    assert queue.batch(0) == [first]
+    (second,) = pushed(queue, item())
+
+    queue.put_back(first)
+
+    assert batches(queue) == [[second], [first]]

@@ -80,7 +80,7 @@ def execute(
     """The outcomes of a batch of model 1; None if the process ended first."""
     future: asyncio.Future[list[InferenceResult | RequestError] | None] = asyncio.get_running_loop().create_future()
 
-    def done(answer: Header | None, data: memoryview) -> None:
+    def done(answer: Header | None, data: memoryview, **_: bool) -> None:
         future.set_result(None if answer is None else list(batch_messages.decode(answer, data, len(requests))))
 
     process.execute(*batch_messages.encode(1, requests), files or {}, done, limit)
@@ -251,9 +251,9 @@ def test_a_killed_process_tells_those_who_wait() -> None:
         answer = execute(process, x(bytes(16), delay_ms=60_000))
         os.kill(process.pid, signal.SIGKILL)
         await process.ended()
-        return await answer, process.ending, process.busy
+        return await answer, process.ending, process.idle
 
-    assert with_process(use) == (None, "ended (signal 9, SIGKILL)", True)
+    assert with_process(use) == (None, "ended (signal 9, SIGKILL)", False)
 
 
 @pytest.mark.parametrize(

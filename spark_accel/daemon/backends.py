@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from spark_accel.daemon import byte_strings
 from spark_accel.daemon.batch_request import BatchRequest
+from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.link import Buffer
 from spark_accel.daemon.request import RequestError
 
@@ -39,8 +40,9 @@ Outcome = list[Output] | RequestError
 class Backend(Protocol):
     """A loaded model."""
 
-    def run(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> list[Outcome]:
-        """Runs a batch; calls `lap` when the inputs are read and when the computation is done.
+    def begin(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> Begun[list[Outcome]]:
+        """Reads a batch's inputs and begins to compute; calls `lap` when the inputs are read, and when it is asked for
+        the result and the computation is done.
 
         An outcome is the wanted outputs in the model's order, or why this one request has none; what raises fails all.
         """
@@ -145,15 +147,19 @@ class Identity:
             )
         self._pairs = list(zip(inputs, outputs, strict=True))
 
-    def run(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> list[Outcome]:
+    def begin(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> Begun[list[Outcome]]:
         """See Backend."""
         outcomes = [self._copy(request) for request in requests]
         lap()
-        delay = max(_delay_ms(request) for request in requests)
-        if delay:
-            time.sleep(delay / 1000)
-        lap()
-        return outcomes
+
+        def result() -> list[Outcome]:
+            delay = max(_delay_ms(request) for request in requests)
+            if delay:
+                time.sleep(delay / 1000)
+            lap()
+            return outcomes
+
+        return Begun(result)
 
     def _copy(self, request: BatchRequest) -> Outcome:
         outputs = []

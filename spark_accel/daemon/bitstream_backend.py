@@ -15,6 +15,7 @@ from grpc import StatusCode
 from spark_accel.daemon import kernels
 from spark_accel.daemon.backends import BackendError, Outcome
 from spark_accel.daemon.batch_request import BatchRequest
+from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.request import RequestError
 from spark_accel.errors import ModelError
 from spark_accel.fpga import bitstream
@@ -45,12 +46,11 @@ class BitstreamBackend:
             raise BackendError(f"Invalid argument: {error}") from error
         self._name = name
 
-    def run(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> list[Outcome]:
+    def begin(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> Begun[list[Outcome]]:
         """See Backend."""
         lap()
-        lap()
         text = f"model '{self._name}' is a bitstream, which answers nothing: ask a model that needs '{self.family}'"
-        return [RequestError(StatusCode.INVALID_ARGUMENT, text) for _ in requests]
+        return Begun(lambda: [RequestError(StatusCode.INVALID_ARGUMENT, text) for _ in requests])
 
 
 def _built(facts: bitstream.Bitstream, binary: bytes, device: cl.Device) -> Built:

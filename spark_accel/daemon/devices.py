@@ -167,6 +167,11 @@ def kind(device: "cl.Device") -> str:
     return "other"
 
 
+def has_own_memory(kind: str) -> bool:
+    """Whether devices of a kind have memory of their own, so that what they compute with is copied there."""
+    return kind not in {"cpu", REFERENCE.kind}
+
+
 def _has_target_attribute(device: "cl.Device") -> bool:
     import pyopencl as cl  # noqa: PLC0415
 

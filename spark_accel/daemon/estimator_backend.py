@@ -14,6 +14,7 @@ from grpc import StatusCode
 from spark_accel.daemon import estimator_request, memory_budget
 from spark_accel.daemon.backends import BackendError, Outcome, Output
 from spark_accel.daemon.batch_request import BatchRequest
+from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.content_cache import ContentCache
 from spark_accel.daemon.estimator_kernels import FAMILIES, KERNELS, Computation, Outputs
 from spark_accel.daemon.kernels import Tier
@@ -43,7 +44,7 @@ class _Prepared:
 
 
 @dataclass(frozen=True, eq=False)
-class _Begun:
+class _Answering:
     """A request whose kernel is under way; `answer` waits for it."""
 
     prepared: _Prepared
@@ -115,18 +116,22 @@ class EstimatorBackend:
         if self._shared.board is not None:
             self._shared.board.activate(self._family)
 
-    def run(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> list[Outcome]:
+    def begin(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> Begun[list[Outcome]]:
         """See Backend."""
         prepared = [_refusal_or(self._prepare, request) for request in requests]
         lap()
         # All are begun before the first is waited for, so that the device has no pauses.
         begun = [one if isinstance(one, RequestError) else _refusal_or(self._begin, one) for one in prepared]
-        computed = [one if isinstance(one, RequestError) else _refusal_or(self._finish, one) for one in begun]
-        lap()
-        return [
-            one if isinstance(one, RequestError) else _outputs(request, one)
-            for request, one in zip(requests, computed, strict=True)
-        ]
+
+        def result() -> list[Outcome]:
+            computed = [one if isinstance(one, RequestError) else _refusal_or(self._finish, one) for one in begun]
+            lap()
+            return [
+                one if isinstance(one, RequestError) else _outputs(request, one)
+                for request, one in zip(requests, computed, strict=True)
+            ]
+
+        return Begun(result, self._shared.engine.waiting())
 
     def _prepare(self, request: BatchRequest) -> _Prepared:
         rows = estimator_request.partition(request)
@@ -138,13 +143,13 @@ class EstimatorBackend:
             data = self._shared.kept.load(rows, content)
         return _Prepared(rows, data, computation)
 
-    def _begin(self, prepared: _Prepared) -> _Begun:
+    def _begin(self, prepared: _Prepared) -> _Answering:
         try:
-            return _Begun(prepared, prepared.computation(self._shared.engine, prepared.data))
+            return _Answering(prepared, prepared.computation(self._shared.engine, prepared.data))
         except DeviceMemoryError:  # some drivers notice only now
-            return _Begun(prepared, self._streamed(prepared))
+            return _Answering(prepared, self._streamed(prepared))
 
-    def _finish(self, begun: _Begun) -> Outputs:
+    def _finish(self, begun: _Answering) -> Outputs:
         try:
             return begun.answer()
         except DeviceMemoryError:

@@ -32,6 +32,10 @@ class Link:
         self._socket = connection
         self._sending = threading.Lock()
 
+    def fileno(self) -> int:
+        """The socket's, to wait for."""
+        return self._socket.fileno()
+
     def receive(self) -> tuple[Header, memoryview, int | None]:
         """The next frame: header, payload, and the descriptor that came with it. Raises EOFError at the end."""
         lengths = bytearray(_LENGTHS.size)

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from spark_accel.daemon.begun import Begun
 from spark_accel.errors import AccelError
 from spark_accel.networks.plan import Float32, Plan, UInt8
 
@@ -31,8 +32,8 @@ class Network(ABC):
         """Where images are staged, uint8 [max_batch, height, width, 3]."""
 
     @abstractmethod
-    def _run_staged(self, n: int) -> Float32:
-        """`run_staged` for a valid `n`."""
+    def _begin_staged(self, n: int) -> Begun[Float32]:
+        """`begin_staged` for a valid `n`."""
 
     @abstractmethod
     def _profile_staged(self, n: int) -> list[float]:
@@ -55,7 +56,11 @@ class Network(ABC):
 
         Raises DeviceMemoryError where the device notices only now that its memory is full.
         """
-        return self._run_staged(self._checked(n))
+        return self.begin_staged(n).result()
+
+    def begin_staged(self, n: int) -> Begun[Float32]:
+        """The same for who does something else meanwhile: what has something to wait for has read the images."""
+        return self._begin_staged(self._checked(n))
 
     def profile(self, n: int) -> list[tuple[str, float]]:
         """Runs the first `n` staged images and gives every layer's name with the seconds that it took, in order."""

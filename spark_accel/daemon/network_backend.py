@@ -13,6 +13,7 @@ from grpc import StatusCode
 
 from spark_accel.daemon.backends import BackendError, Outcome, Output
 from spark_accel.daemon.batch_request import BatchRequest
+from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.network import Network
 from spark_accel.daemon.request import RequestError
 from spark_accel.errors import AccelError, ModelError
@@ -60,7 +61,7 @@ class NetworkBackend:
         """See OnBoard."""
         self._network.activate()
 
-    def run(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> list[Outcome]:
+    def begin(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> Begun[list[Outcome]]:
         """See Backend."""
         view = self._network.input_view(sum(request.batch for request in requests))
         rows: list[slice | RequestError] = []
@@ -76,12 +77,17 @@ class NetworkBackend:
                 rows.append(part)
                 filled = part.stop
         lap()
-        logits = self._network.run_staged(filled) if filled else np.empty((0, self._classes), np.float32)
-        lap()
-        return [
-            part if isinstance(part, RequestError) else _outputs(request, logits[part])
-            for request, part in zip(requests, rows, strict=True)
-        ]
+
+        def answered(logits: Float32) -> list[Outcome]:
+            lap()
+            return [
+                part if isinstance(part, RequestError) else _outputs(request, logits[part])
+                for request, part in zip(requests, rows, strict=True)
+            ]
+
+        if not filled:
+            return Begun(lambda: answered(np.empty((0, self._classes), np.float32)))
+        return self._network.begin_staged(filled).then(answered)
 
     def _check(self, request: BatchRequest) -> None:
         top = request.parameters.get("top")

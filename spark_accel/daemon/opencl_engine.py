@@ -1,30 +1,28 @@
 """Runs a network on the FPGA's engine: one launch of its stages takes a group of images through all layers.
 
 What the stages are told is made by `spark_accel/fpga/program.py`. While a group runs, the next one's images are packed
-and copied: there are two buffers each way.
+and copied, be they of the same batch or of the next.
 """
 
 import time
 
 import numpy as np
+import numpy.typing as npt
 import pyopencl as cl
 
+from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.board_program import reloaded
 from spark_accel.daemon.kernels import Tier
 from spark_accel.daemon.opencl_network_memory import NetworkMemory
+from spark_accel.daemon.opencl_transfers import Batch, Transfers
 from spark_accel.fpga.engine import Engine
 from spark_accel.fpga.program import program as make_program
 from spark_accel.fpga.stages import packed
 from spark_accel.networks.plan import Float32, Plan, UInt8
 
-_BUFFERS = 2
-
 
 class EngineCalls:
-    """A plan's program on the engine. See Execution in `opencl_network.py`; raises UnsupportedNetwork.
-
-    `trips` are the iterations that the last run's kernels counted for each step: those of `maps` and of `array`.
-    """
+    """A plan's program on the engine. See Execution in `opencl_network.py`; raises UnsupportedNetwork."""
 
     def __init__(self, plan: Plan, tier: Tier, program: cl.Program, memory: NetworkMemory, max_batch: int) -> None:
         self._plan = plan
@@ -37,11 +35,11 @@ class EngineCalls:
         logits = made.stages[-1].tiles(engine) * engine.lanes
         constants = (made.steps, made.weights, made.parameters, made.pads)
         sizes = [one.nbytes for one in constants]
-        memory.require(sum(sizes) + _BUFFERS * group * (image + 4 * logits), max(*sizes, group * image), group)
+        transferred = -(-max_batch // group), group * image, group * 4 * logits
+        memory.require(sum(sizes) + Transfers.wanted(*transferred), max(*sizes, group * image), max_batch)
         with memory.shortage_named():
             steps, weights, parameters, pads = (memory.constant(one) for one in constants)
-            self._packed = [memory.buffer(group * image) for _ in range(_BUFFERS)]
-            self._logits = [memory.buffer(group * 4 * logits) for _ in range(_BUFFERS)]
+            self._transfers = Transfers(memory, *transferred)
             self._counts = [memory.buffer(4 * len(made.steps)) for _ in ("maps", "array")]
         self._logits_of_image = logits
         self._arguments = {
@@ -55,7 +53,6 @@ class EngineCalls:
         self._queues = {name: cl.CommandQueue(memory.queue.context, memory.queue.device) for name in self._arguments}
         self._program = program
         self._take(program)
-        self.trips = np.zeros((2, len(made.steps)), np.uint32)
 
     def activate(self) -> None:
         """Gives the board the engine's program anew, from its binary."""
@@ -71,27 +68,30 @@ class EngineCalls:
             for index, argument in self._arguments[name].items():
                 kernel.set_arg(index, argument)
 
-    def run(self, n: int) -> Float32:
+    def begin(self, n: int) -> Begun[Float32]:
         """See Execution."""
         logits = np.empty((n, self._logits_of_image), np.float32)
-        busy: list[list[cl.Event]] = [[] for _ in range(_BUFFERS)]
-        for number, start in enumerate(range(0, n, self._group)):
+        batch = self._transfers.next()
+        for group, start in enumerate(range(0, n, self._group)):
             part = slice(start, min(n, start + self._group))
             pixels = packed(self.images[part], self.program.stages[0], self._engine)
-            buffer = number % _BUFFERS
-            if busy[buffer]:
-                cl.wait_for_events(busy[buffer])
-            busy[buffer] = self._enqueue(pixels, buffer, logits[part])
-        for queue in (*self._queues.values(), self._memory.queue):
+            self._enqueue(batch, group, pixels, logits[part])
+        return batch.begun(lambda: np.ascontiguousarray(logits[:, : self._plan.classes]))
+
+    @property
+    def trips(self) -> npt.NDArray[np.uint32]:
+        """The iterations that the last run's kernels counted for each step: those of `maps` and of `array`."""
+        found = np.empty((len(self._counts), len(self.program.steps)), np.uint32)
+        for queue in self._queues.values():
             queue.finish()
-        for row, count in zip(self.trips, self._counts, strict=True):
+        for row, count in zip(found, self._counts, strict=True):
             cl.enqueue_copy(self._memory.queue, row, count)
-        return np.ascontiguousarray(logits[:, : self._plan.classes])
+        return found
 
     def profile(self, n: int) -> list[float]:
         """See Execution: the time of the run, by the iterations that each layer took."""
         began = time.perf_counter()
-        self.run(n)
+        self.begin(n).result()
         seconds = time.perf_counter() - began
         trips = self.trips.max(axis=0)
         by_layer = dict.fromkeys((layer.name for layer in self._plan.layers), 0.0)
@@ -100,18 +100,15 @@ class EngineCalls:
             by_layer[name] += float(count) * seconds / float(trips.sum())
         return list(by_layer.values())
 
-    def _enqueue(self, pixels: UInt8, buffer: int, logits: Float32) -> list[cl.Event]:
-        """Copies a group in, runs it and copies its logits out; the events are those of the last of it."""
-        there = cl.enqueue_copy(self._memory.queue, self._packed[buffer], pixels, is_blocking=False)
-        self._memory.queue.flush()
-        self._stages["maps"].set_arg(3, self._packed[buffer])
-        self._stages["requantise"].set_arg(4, self._logits[buffer])
-        ends = []
+    def _enqueue(self, batch: Batch, group: int, pixels: UInt8, logits: Float32) -> None:
+        """Copies a group in, runs it and copies its logits out."""
+        there = batch.copy_in(group, pixels)
+        self._stages["maps"].set_arg(3, batch.inputs[group])
+        self._stages["requantise"].set_arg(4, batch.logits[group])
         for name, kernel in self._stages.items():
             kernel.set_arg(2, np.int32(len(pixels)))
             queue = self._queues[name]
-            ends.append(cl.enqueue_nd_range_kernel(queue, kernel, (1,), (1,), wait_for=[there]))
-            if name == "requantise":
-                ends.append(cl.enqueue_copy(queue, logits, self._logits[buffer], is_blocking=False))
+            ended = cl.enqueue_nd_range_kernel(queue, kernel, (1,), (1,), wait_for=[there])
             queue.flush()
-        return ends
+            if name == "requantise":
+                batch.copy_out(group, logits, ended)

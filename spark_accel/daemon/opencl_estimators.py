@@ -20,6 +20,7 @@ from spark_accel.daemon.opencl_logistic import Logistic
 from spark_accel.daemon.opencl_naive_bayes import NaiveBayes
 from spark_accel.daemon.opencl_program import Program, Programs
 from spark_accel.daemon.opencl_rows import DeviceRows, values_in_place
+from spark_accel.daemon.opencl_staging import Staging
 from spark_accel.daemon.opencl_sums import Sums
 from spark_accel.estimators.rows import Rows
 from spark_accel.estimators.sums import ClassSums, Float64, Found, LloydSums, LogisticSums, NearestCentres
@@ -37,6 +38,7 @@ class OpenCLEngine:
         self._queue = cl.CommandQueue(self._context)
         self._programs = Programs(self._context, FAMILIES, tier)
         self._kept = Kept(self._queue)
+        self._staging = Staging(self._queue)
         self._sums = Sums(self._queue, self._kept)
         self._loaded: weakref.WeakSet[DeviceRows] = weakref.WeakSet()
         self._calls = itertools.count()
@@ -48,7 +50,7 @@ class OpenCLEngine:
         if resident:
             self._require(self.wanted_bytes(rows))
         with self._memory_named():
-            data = DeviceRows(self._queue, rows, resident, self._kept)
+            data = DeviceRows(self._staging, rows, resident)
         self._loaded.add(data)
         return data
 
@@ -84,6 +86,12 @@ class OpenCLEngine:
     def class_sums(self, data: DeviceRows, classes: int, squares: bool) -> Callable[[], ClassSums]:
         """See Engine."""
         return self._begun(data, lambda: self._naive_bayes(data).class_sums(data, classes, squares))
+
+    def waiting(self) -> Callable[[], None]:
+        """See Engine."""
+        all_of_it = cl.enqueue_marker(self._queue)
+        self._queue.flush()
+        return all_of_it.wait
 
     def _kmeans(self, data: DeviceRows) -> KMeans:
         return KMeans(self._queue, self._program("kmeans", data), self._sums)

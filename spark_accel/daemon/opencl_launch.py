@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 import pyopencl as cl
 
+from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.kernels import Tier
 from spark_accel.daemon.network_program import IMAGES_A_GROUP, program
 from spark_accel.daemon.opencl_network_memory import NetworkMemory
@@ -75,8 +76,11 @@ class NetworkLaunch:
                 None,
             )
 
-    def run(self, n: int) -> Float32:
+    def begin(self, n: int) -> Begun[Float32]:
         """See Execution."""
+        return Begun(lambda: self._run(n))
+
+    def _run(self, n: int) -> Float32:
         self._enqueue(n)
         logits = np.empty((n, self._plan.classes), np.float32)
         cl.enqueue_copy(self._queue, logits, self._logits)

@@ -12,6 +12,7 @@ from typing import Protocol
 import pyopencl as cl
 
 from spark_accel.daemon import kernels
+from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.bitstream_backend import Built
 from spark_accel.daemon.devices import properties
 from spark_accel.daemon.network import Network
@@ -35,8 +36,9 @@ class Execution(Protocol):
 
     images: UInt8
 
-    def run(self, n: int) -> Float32:
-        """The logits, float32 [n, classes], of the first `n` staged images."""
+    def begin(self, n: int) -> Begun[Float32]:
+        """Begins with the first `n` staged images: others may be staged when it returns. Gives their logits, float32
+        [n, classes]."""
 
     def profile(self, n: int) -> list[float]:
         """Runs them, and gives the seconds that each layer took."""
@@ -90,7 +92,7 @@ class OpenCLNetwork(Network):
                 continue
             break
         if not self.program:  # a board may be at work with another one
-            self._run_staged(1)
+            self.run_staged(1)
 
     @property
     def program(self) -> str:
@@ -113,9 +115,9 @@ class OpenCLNetwork(Network):
     def _staging(self) -> UInt8:
         return self.execution.images
 
-    def _run_staged(self, n: int) -> Float32:
+    def _begin_staged(self, n: int) -> Begun[Float32]:
         with self._memory.shortage_named():
-            return self.execution.run(n)
+            return self.execution.begin(n)
 
     def _profile_staged(self, n: int) -> list[float]:
         with self._memory.shortage_named():

@@ -2,7 +2,7 @@
 
 A slice is how many rows a kernel sums on its own (`slice_rows`); it depends on the partition's shape alone, so that
 sums don't depend on the device, nor on whether the rows stay there. A chunk is what lies in device memory at once: of
-resident rows all chunks do, each as large as the device allows; others go through one chunk's memory, call by call. A
+resident rows all chunks do, each as large as the device allows; others go through two chunks' memory, call by call. A
 device that computes in the host's memory takes resident values from where they lie, if they can be had there; other
 columns are always copied, since kernels rely on what they hold.
 """
@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from spark_accel.daemon.opencl_buffers import Kept, buffer, in_place, mapped
+from spark_accel.daemon.opencl_buffers import buffer, in_place, mapped
+from spark_accel.daemon.opencl_staging import Staging
 from spark_accel.estimators.rows import Column, DataError, Rows, check_range, check_row_pointers, read, stride
 
 _SLICE = (512, 4096)  # rows of a slice, least and most, where the next two don't want fewer
@@ -115,18 +116,18 @@ class Chunk:
 class DeviceRows:
     """A partition on a device: iterate over its chunks, each of which is good until the next is taken.
 
-    Rows that are not `resident` go through buffers of `staging`, in which nothing else may lie meanwhile. Raises
-    DataError, and DeviceMemoryError where the device has no room.
+    Rows that are not `resident` go through the stages of `staging`: a chunk's kernels are to be enqueued before the
+    next one is taken. Raises DataError, and DeviceMemoryError where the device has no room.
     """
 
-    def __init__(self, queue: cl.CommandQueue, rows: Rows, resident: bool, staging: Kept) -> None:
+    def __init__(self, staging: Staging, rows: Rows, resident: bool) -> None:
         _check(rows)
         self.rows = rows
         self.slice = slice_rows(rows)
-        self._queue = queue
         self._staging = staging
         self._resident: list[Chunk] = []
         if resident:
+            queue = staging.queue
             pointers = self._pointers()
             values = values_in_place(queue, rows)
             for span in self._spans(pointers, queue.device.max_mem_alloc_size):
@@ -134,8 +135,9 @@ class DeviceRows:
                 if values is not None and span.last > span.first:  # OpenCL has no buffers of nothing
                     lying = in_place(queue, values[span.first : span.last + _spare(rows)])
                 chunk = Chunk(rows, span.rows, span.last - span.first, functools.partial(buffer, queue), lying)
-                chunk.fill(queue, span, pointers)
+                chunk.fill(staging.copies, span, pointers)
                 self._resident.append(chunk)
+            staging.copied()
 
     @property
     def nbytes(self) -> int:
@@ -149,11 +151,16 @@ class DeviceRows:
             return
         pointers = self._pointers()
         spans = self._spans(pointers, _STREAMED_BYTES)
-        most_values = max(span.last - span.first for span in spans)
-        chunk = Chunk(self.rows, max(span.rows for span in spans), most_values, self._staging.get)
+        most_rows, most_values = max(span.rows for span in spans), max(span.last - span.first for span in spans)
         for span in spans:
-            chunk.fill(self._queue, span, pointers)
-            yield chunk
+            stage = self._staging.next()
+            chunk = Chunk(self.rows, most_rows, most_values, stage.memory.get)
+            chunk.fill(self._staging.copies, span, pointers)
+            self._staging.copied()
+            try:
+                yield chunk
+            finally:
+                self._staging.enqueued(stage)
 
     def _pointers(self) -> npt.NDArray[np.int64] | None:
         if self.rows.row_pointers is None:

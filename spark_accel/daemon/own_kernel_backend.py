@@ -19,6 +19,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from spark_accel.daemon import datatypes, memory_budget, own_kernel_program
 from spark_accel.daemon.backends import BackendError, DamageError, Outcome, Output
 from spark_accel.daemon.batch_request import BatchRequest
+from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.board_program import reloaded
 from spark_accel.daemon.guarded_buffers import Guarded
 from spark_accel.daemon.network import DeviceMemoryError
@@ -37,6 +38,14 @@ class _Staged:
     tensors: Mapping[str, Guarded]
 
 
+@dataclass(frozen=True, eq=False)
+class _Running:
+    """A request whose kernel is under way until `event`; None: it needs none."""
+
+    staged: _Staged
+    event: cl.Event | None
+
+
 class OwnKernelBackend:
     """See the file's head."""
 
@@ -47,7 +56,7 @@ class OwnKernelBackend:
             raise BackendError(f"Invalid argument: {error}") from error
         self._budget = memory_budget.of_device(device)
         self._context = cl.Context([device])
-        self._queue = cl.CommandQueue(self._context)
+        self._queue, self._copies = cl.CommandQueue(self._context), cl.CommandQueue(self._context)
         self._program, self._kernel = own_kernel_program.load(folder, self._definition, self._context)
         self.program = f"kernel:{name}" if device.type & cl.device_type.ACCELERATOR else ""
 
@@ -56,13 +65,22 @@ class OwnKernelBackend:
         self._program = reloaded(self._program, self._context)
         self._kernel = cl.Kernel(self._program, self._definition.kernel)
 
-    def run(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> list[Outcome]:
-        """See Backend; raises DamageError too."""
+    def begin(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> Begun[list[Outcome]]:
+        """See Backend; its result raises DamageError too."""
         staged = [self._staged_or_refusal(request) for request in requests]
         lap()
-        ran = [one if isinstance(one, RequestError) else self._run(one) for one in staged]
-        lap()
-        return [one if isinstance(one, RequestError) else self._outputs(one) for one in ran]
+        there = cl.enqueue_marker(self._copies)
+        self._copies.flush()
+        running = [one if isinstance(one, RequestError) else self._launched(one, there) for one in staged]
+        self._queue.flush()
+        events = [one.event for one in running if not isinstance(one, RequestError) and one.event is not None]
+
+        def result() -> list[Outcome]:
+            ran = [one if isinstance(one, RequestError) else self._ended(one) for one in running]
+            lap()
+            return [one if isinstance(one, RequestError) else self._outputs(one) for one in ran]
+
+        return Begun(result, lambda: cl.wait_for_events(events))
 
     def _staged_or_refusal(self, request: BatchRequest) -> _Staged | RequestError:
         shapes = {name: tensor.shape for name, tensor in request.inputs.items()}
@@ -74,7 +92,7 @@ class OwnKernelBackend:
             }
             self._check_memory(nbytes)
             tensors = {
-                name: Guarded(self._context, self._queue, name, size, request.inputs.get(name))
+                name: Guarded(self._context, self._copies, name, size, request.inputs.get(name))
                 for name, size in nbytes.items()
             }
         except BindingError as error:
@@ -95,34 +113,48 @@ class OwnKernelBackend:
                 " smaller ones"
             )
 
-    def _run(self, staged: _Staged) -> _Staged | RequestError:
-        """Runs the kernel to its end and looks after the guards; raises DamageError."""
+    def _launched(self, staged: _Staged, there: cl.Event) -> _Running | RequestError:
         bound = staged.bound
         if not bound.runs:  # OpenCL launches nothing empty
-            return staged
-        where = f"kernel '{self._definition.kernel}' of model '{self._definition.model}'"
+            return _Running(staged, None)
         for index, name in enumerate(self._definition.arguments):
             tensor = staged.tensors.get(name)
             self._kernel.set_arg(index, bound.scalars[name] if tensor is None else tensor.part)
         try:
-            cl.enqueue_nd_range_kernel(self._queue, self._kernel, bound.global_size, bound.local_size)
-            self._queue.finish()
-        except cl.MemoryError as error:
-            return RequestError(StatusCode.RESOURCE_EXHAUSTED, f"{where}: {error}; send smaller tensors")
+            sizes = bound.global_size, bound.local_size
+            event = cl.enqueue_nd_range_kernel(self._queue, self._kernel, *sizes, wait_for=[there])
         except cl.Error as error:
-            sizes = (
-                f"global_size {list(bound.global_size)}, local_size {list(bound.local_size or ()) or 'of the driver'}"
-            )
-            return RequestError(StatusCode.INTERNAL, f"{where} did not run ({sizes}): {error}")
+            return self._not_run(bound, error)
+        return _Running(staged, event)
+
+    def _ended(self, running: _Running) -> _Staged | RequestError:
+        """Waits for a kernel's end and looks after the guards; raises DamageError."""
+        staged = running.staged
+        if running.event is None:
+            return staged
+        try:
+            running.event.wait()
+        except cl.Error as error:
+            return self._not_run(staged.bound, error)
         for name, tensor in staged.tensors.items():
             damage = tensor.damage()
             if damage:
                 kind = "input" if name in staged.request.inputs else "output"
                 raise DamageError(
-                    f"{where} wrote out of bounds: {damage} of {kind} '{name}'. Its worker is replaced. Does each work"
-                    " item look whether it is one too many (if (i < n))?"
+                    f"{self._where} wrote out of bounds: {damage} of {kind} '{name}'. Its worker is replaced. Does each"
+                    " work item look whether it is one too many (if (i < n))?"
                 )
         return staged
+
+    def _not_run(self, bound: Bound, error: cl.Error) -> RequestError:
+        if isinstance(error, cl.MemoryError):
+            return RequestError(StatusCode.RESOURCE_EXHAUSTED, f"{self._where}: {error}; send smaller tensors")
+        sizes = f"global_size {list(bound.global_size)}, local_size {list(bound.local_size or ()) or 'of the driver'}"
+        return RequestError(StatusCode.INTERNAL, f"{self._where} did not run ({sizes}): {error}")
+
+    @property
+    def _where(self) -> str:
+        return f"kernel '{self._definition.kernel}' of model '{self._definition.model}'"
 
     def _outputs(self, staged: _Staged) -> list[Output]:
         return [

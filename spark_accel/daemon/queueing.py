@@ -66,6 +66,8 @@ class ModelQueue(Generic[T]):
             for level in range(1, max(1, batching.priority_levels) + 1)
         ]
 
+        self._limited = self._dynamic and any(level.policy.default_timeout_microseconds for level in self._levels)
+
     def __iter__(self) -> Iterator[T]:
         """All of them."""
         return (item for level in self._levels for items in (level.waiting, level.delayed) for item in items)
@@ -80,7 +82,11 @@ class ModelQueue(Generic[T]):
         if most and len(level.waiting) + len(level.delayed) >= most:
             tag = f"[request id: {item.request.id or '<id_unknown>'}]"
             raise RequestError(StatusCode.UNAVAILABLE, f"{tag} Exceeds maximum queue size")
-        level.waiting.push(item, item.request.lease, max(1, item.request.batch))
+        self._put(level, item)
+
+    def put_back(self, item: T) -> None:
+        """Queues a request anew that was taken out and did not run."""
+        self._put(self._level(item.request), item)
 
     def expire(self, now: int) -> list[T]:
         """Takes out and returns those that are to be refused because their time ran out; sets others back."""
@@ -107,18 +113,20 @@ class ModelQueue(Generic[T]):
                 removed.extend(found)
         return removed
 
-    def batch(self, now: int, device: str = "") -> list[T]:
+    def batch(self, now: int, device: str = "", *, complete: bool = False) -> list[T]:
         """Takes out and returns the requests that `device` should run now as one batch; none if waiting may make it
-        better."""
+        better. With `complete` only those that can't grow any more, or need not, of those that may wait for ever."""
+        if complete and self._limited:
+            return []
         if not self._merges:
             first = next(self._items(device), None)
             return [] if first is None else self._taken([first])
-        pending, preferred, complete = self._pending(device)
+        pending, preferred, full = self._pending(device)
         if not pending:
             return []
         if preferred:
             pending = pending[:preferred]
-        elif not complete and now < self._oldest(device) + self._delay:
+        elif not full and (complete or now < self._oldest(device) + self._delay):
             return []
         return self._taken(pending)
 
@@ -145,6 +153,9 @@ class ModelQueue(Generic[T]):
             if item.request.device in ("", device)
         )
         return Waiting(len(items), sum(now - item.arrived for item in items), min(timeouts, default=None))
+
+    def _put(self, level: _Level[T], item: T) -> None:
+        level.waiting.push(item, item.request.lease, max(1, item.request.batch))
 
     def _taken(self, items: list[T]) -> list[T]:
         for item in items:

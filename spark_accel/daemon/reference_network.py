@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.network import Network
 from spark_accel.networks import reference
 from spark_accel.networks.plan import Float32, Plan, UInt8
@@ -20,8 +21,8 @@ class ReferenceNetwork(Network):
     def _staging(self) -> UInt8:
         return self._images
 
-    def _run_staged(self, n: int) -> Float32:
-        return reference.run(self.plan, self._images[:n])
+    def _begin_staged(self, n: int) -> Begun[Float32]:
+        return Begun(lambda: reference.run(self.plan, self._images[:n]))
 
     def _profile_staged(self, n: int) -> list[float]:
         seconds = []

@@ -1,7 +1,8 @@
 """Runs requests: queues them by model, forms batches across clients, hands them to free workers, returns the answers.
 
 Which requests share a batch is `queueing.py`'s; devices are `supervisor.py`'s. A worker runs one batch at a time, so
-that what waits can still be merged, overtaken or cancelled; models take turns on it.
+that what waits can still be merged, overtaken or cancelled; models take turns on it. A device with memory of its own is
+sent one batch more, which is copied there meanwhile, if nothing could still be merged with it.
 """
 
 import asyncio
@@ -200,22 +201,26 @@ class Scheduler:
         """Gives every free worker a batch, models in turn, and sees to it that it runs again when time matters."""
         self._expire()
         for worker in self._supervisor.workers:
-            while worker.free and self._give(worker):
-                pass
+            if worker.free:
+                self._give(worker)
+        ahead = [worker for worker in self._supervisor.workers if worker.takes_ahead]
+        for worker in sorted(ahead, key=lambda one: one.since):  # who began first is likely to end first
+            self._give(worker, ahead=True)
         self._wake(self._next_event())
 
-    def _give(self, worker: Worker) -> bool:
+    def _give(self, worker: Worker, ahead: bool = False) -> None:
         now = time.monotonic_ns()
         program = worker.board.choose(self._waiting_for(worker, now), now) if worker.is_board else None
+        if ahead and program not in (None, worker.board.program):
+            return  # when what runs has ended
         for serving in self._waiting.values():
             may_run = worker.loaded.get(serving.key, _NOT_LOADED) in ("", program)  # "": whatever the board holds
-            if may_run and (batch := serving.queue.batch(now, worker.device.id)):
+            if may_run and (batch := serving.queue.batch(now, worker.device.id, complete=ahead)):
                 del self._waiting[serving.key]
                 if len(serving.queue):
                     self._waiting[serving.key] = serving  # behind all others
                 self._run(worker, serving, batch, now)
-                return True
-        return False
+                return
 
     def _waiting_for(self, worker: Worker, now: int) -> dict[str, Waiting]:
         """What waits for each program of a board."""
@@ -232,13 +237,18 @@ class Scheduler:
         files = {number: self._regions.descriptor(number) for pending in batch for number in pending.regions}
         header, payload = batch_messages.encode(serving.key, [pending.request for pending in batch])
 
-        def done(answer: Header | None, data: memoryview) -> None:
+        def done(answer: Header | None, data: memoryview, *, began: bool = True) -> None:
             serving.running -= len(batch)
-            if answer is not None and worker.is_board:
-                worker.ran(serving.key, answer)
+            if answer is None and not began:  # another worker, or the next process of this one, may run it
+                for pending in batch:
+                    serving.queue.put_back(pending)
+                self._waiting[serving.key] = serving
+                self._dispatch()
+                return
             if answer is None:
                 outcomes = self._lost(worker, serving, batch)
             else:
+                worker.ran(serving.key, answer)
                 outcomes = self._answered(serving, batch, now, answer, data)
             self._ended(serving, batch)
             self._dispatch()  # the worker goes on while these are told
@@ -250,6 +260,7 @@ class Scheduler:
     def _answered(
         self, serving: _Serving, batch: list[_Pending], began: int, answer: Header, data: memoryview
     ) -> list[InferenceResult | RequestError]:
+        began += answer.get("waited_ns", 0)
         execution = Execution(
             batch=sum([pending.request.batch for pending in batch]),
             queue_ns=tuple([began - pending.arrived for pending in batch]),

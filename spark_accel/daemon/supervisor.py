@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 _HEALTHY_SECONDS = 10.0  # a process that lived so long has its successor started without delay
 _DELAY, _LONGEST_DELAY = 0.1, 10.0
 _DISCOVERY_SECONDS = 60.0
+_SHORT = 5_000_000  # nanoseconds: the way to a worker and back takes some hundred thousand
 _HOPELESS = 3  # starts in a row without success, after which requests are refused and no longer kept waiting
 
 
@@ -48,14 +49,30 @@ class Worker:
         self._settled = False  # this process has loaded what the one before it had
         self._restarts = 0
         self._executions = 0
+        self._latest = 0  # the model whose batch was sent last
+        self._took: dict[int, int] = {}  # nanoseconds, the last batch of each model
         self.loaded: dict[int, str] = {}  # the models that can run now, each with the program that a board needs for it
         self.board = Reprogramming()
         self.failure = ""  # why the device can't be had; empty while there is hope
 
     @property
     def free(self) -> bool:
-        """Whether a batch of a model in `loaded` may be sent."""
-        return self._process is not None and not self._process.busy
+        """Whether a batch of a model in `loaded` may be sent, which runs at once."""
+        return self._process is not None and self._process.idle
+
+    @property
+    def takes_ahead(self) -> bool:
+        """Whether a batch may be sent while another one runs: where it is copied meanwhile, and where a model's batches
+        are so short that the way to the worker counts. A board whose program is about to change takes none."""
+        if self._process is None or not self._process.takes_ahead:
+            return False
+        gains = devices.has_own_memory(self.device.kind) or self._took.get(self._latest, _SHORT) < _SHORT
+        return gains and self.loaded.get(self._latest, "") in ("", self.board.program)
+
+    @property
+    def since(self) -> float:
+        """When the batch that runs began to; of the monotonic clock."""
+        return self._process.since if self._process is not None else 0.0
 
     @property
     def is_board(self) -> bool:
@@ -63,14 +80,15 @@ class Worker:
         return any(self.loaded.values())
 
     def ran(self, key: int, answer: Header) -> None:
-        """A batch of a model has run on a board; the answer says how long the board's reprogramming took, if it was."""
-        now = time.monotonic_ns()
+        """A batch of a model has run; the answer says how long it took, and a board's reprogramming if it had one."""
+        took = self._took[key] = sum(answer["times"])
         program = self.loaded.get(key)
         if not program:  # it runs whatever the board holds
             return
+        now = time.monotonic_ns()
         if program != self.board.program:
             self.board.given(program, answer.get("programmed_ns", 0), now)
-        self.board.ran(sum(answer["times"]), now)
+        self.board.ran(took, now)
 
     @property
     def overran(self) -> bool:
@@ -142,6 +160,7 @@ class Worker:
     async def unload(self, key: int) -> None:
         """Unloads what no batch will name any more."""
         self._models.pop(key, None)
+        self._took.pop(key, None)
         if key in self.loaded and self._process is not None:
             del self.loaded[key]
             with contextlib.suppress(WorkerEnded):
@@ -155,9 +174,10 @@ class Worker:
         done: Done,
         limit: float | None = None,
     ) -> None:
-        """Has a free worker run a batch, see `WorkerProcess.execute`."""
+        """Has a worker that is free, or takes one ahead, run a batch; see `WorkerProcess.execute`."""
         assert self._process is not None  # noqa: S101 - it is free
         self._executions += 1
+        self._latest = batch["key"]
         self._process.execute(batch, payload, files, done, limit)
 
     def close_region(self, region: int) -> None:

@@ -1,25 +1,25 @@
 """A worker process: drives one device for the daemon. `python -m spark_accel.daemon.worker DATA CONTROL DEVICE TIER`.
 
-The main thread runs the batches that come on socket DATA, one after another; a second one answers on CONTROL, so that
-models load while batches run. The process ends when the daemon closes the sockets or dies. Its log is its stderr, which
-is the daemon's.
+The main thread runs the batches that come on socket DATA, one after another: while a device with memory of its own
+computes one, the next is copied there, see `waiter.py`. A second thread answers on CONTROL, so that models load while
+batches run. The process ends when the daemon closes the sockets or dies. Its log is its stderr, which is the daemon's.
 """
 
-import itertools
 import logging
 import os
 import socket
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_accel.daemon import batch_request, devices
-from spark_accel.daemon.backends import Backend, BackendError, Backends, DamageError, OnBoard, Outcome
-from spark_accel.daemon.batch_request import BatchRequest
-from spark_accel.daemon.link import Buffer, Header, Link
-from spark_accel.daemon.request import RequestError
+from spark_accel.daemon.backends import Backend, BackendError, Backends, OnBoard
+from spark_accel.daemon.link import Header, Link
+from spark_accel.daemon.waiter import Waiter
+from spark_accel.daemon.worker_batch import Batch
 
 if TYPE_CHECKING:
     import pyopencl as cl
@@ -37,14 +37,20 @@ class Worker:
         self._programs = Programs()
         self._models: dict[int, tuple[str, Backend]] = {}
         self._files: dict[int, int] = {}  # descriptors of regions by number
+        self._copies = device is not None and devices.has_own_memory(devices.kind(device))
+        self._under_way: deque[Batch] = deque()
+        self._waiter = Waiter()
+        self._device_free = 0  # when the batch before was computed
 
     def run_batches(self) -> None:
-        """Serves DATA until the daemon closes it."""
+        """Serves DATA until the daemon closes it. Answers come in the order of the batches."""
         while True:
+            if self._under_way and self._waiter.ended_first(self._data):
+                self._answer_first()
+                continue
             header, payload, descriptor = self._data.receive()
             if header["op"] == "execute":
-                answer, parts = self._execute(header, payload)
-                self._data.send(answer, parts)
+                self._begin(header, payload)
             elif header["op"] == "region":
                 assert descriptor is not None  # noqa: S101 - the daemon sends it with the frame
                 self._files[header["region"]] = descriptor
@@ -76,33 +82,33 @@ class Worker:
             self._backends.unloaded(self._models.pop(header["key"])[1])
         return {}
 
-    def _execute(self, header: Header, payload: memoryview) -> tuple[Header, list[Buffer]]:
+    def _begin(self, header: Header, payload: memoryview) -> None:
         name, model = self._models[header["key"]]
-        answer: Header = {}
-        laps = [time.perf_counter_ns()]
+        if not self._programs.holds(model):
+            self._answer_all()  # a board runs nothing while it is given another program
+        batch = Batch(
+            name,
+            model,
+            lambda: self._programs.activate(model),
+            lambda: batch_request.decode(header, payload, self._files),
+        )
+        self._under_way.append(batch)
+        if batch.wait is not None and self._copies:
+            self._waiter.add(batch.wait)
+        else:
+            self._answer_all()
 
-        def lap() -> None:
-            laps.append(time.perf_counter_ns())
+    def _answer_all(self) -> None:
+        while self._under_way:
+            self._answer_first()
 
-        parts: list[Buffer] = []
-        try:
-            answer |= self._programs.activate(model)
-            laps[0] = time.perf_counter_ns()  # what the board's reprogramming takes is none of the model's time
-            requests = batch_request.decode(header, payload, self._files)
-            outcomes = model.run(requests, lap)
-            answer["requests"] = [_deliver(*one, parts) for one in zip(requests, outcomes, strict=True)]
-        except DamageError as error:
-            answer["error"] = ("INTERNAL", str(error))
-            answer["damaged"] = True  # the daemon ends this process
-            parts.clear()
-        except Exception as error:
-            _log.exception("model '%s' failed", name)
-            text = f"Failed to process the request(s) for model '{name}', message: {type(error).__name__}: {error}"
-            answer["error"] = ("INTERNAL", text)
-            parts.clear()
-        laps += [time.perf_counter_ns()] * (4 - len(laps))
-        answer["times"] = [after - before for before, after in itertools.pairwise(laps)]
-        return answer, parts
+    def _answer_first(self) -> None:
+        batch = self._under_way.popleft()
+        if batch.wait is not None and self._copies:
+            self._waiter.take()
+        answer = batch.answer(self._device_free)
+        self._device_free = time.perf_counter_ns()
+        self._data.send(*answer)
 
 
 class Programs:
@@ -115,41 +121,20 @@ class Programs:
         """The program that a model needs; empty on devices that hold any number of them."""
         return model.program if isinstance(model, OnBoard) else ""
 
+    def holds(self, model: Backend) -> bool:
+        """Whether the model can run without another program."""
+        return self.of(model) in ("", self._current)
+
     def activate(self, model: Backend) -> Header:
         """Has the board hold the model's program; says how long that took, where it held another."""
-        program = self.of(model)
-        if not program or program == self._current:
+        if self.holds(model):
             return {}
+        program = self.of(model)
         began = time.perf_counter_ns()
         assert isinstance(model, OnBoard)  # noqa: S101 - it names a program
         model.activate()
         self._current = program
         return {"programmed_ns": time.perf_counter_ns() - began}
-
-
-def _deliver(request: BatchRequest, outcome: Outcome, parts: list[Buffer]) -> Header:
-    """Writes outputs to their regions, appends the others to `parts`, and describes them."""
-    if isinstance(outcome, RequestError):
-        return _error(outcome)
-    outputs: list[object] = []
-    inline: list[Buffer] = []
-    try:
-        for name, datatype, shape, data in outcome:
-            place = request.outputs.get(name)
-            if place is None:
-                inline.append(data)
-                outputs.append((name, datatype, shape, len(data)))
-            else:
-                place.write(data, name)
-                outputs.append((name, datatype, shape, None))
-    except RequestError as error:
-        return _error(error)
-    parts.extend(inline)
-    return {"outputs": outputs}
-
-
-def _error(error: RequestError) -> Header:
-    return {"error": (error.code.name, error.message)}
 
 
 def main() -> None:

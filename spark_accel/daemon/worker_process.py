@@ -13,8 +13,10 @@ import socket
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from spark_accel.daemon import loaders
 from spark_accel.daemon.devices import DeviceFacts
@@ -24,12 +26,27 @@ from spark_accel.daemon.thread_budget import environment
 _EXIT_SECONDS = 5.0
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 
-Done = Callable[[Header | None, memoryview], None]
-"""Told a batch's answer, or None if the worker ended before it answered."""
+_MOST_BATCHES = 2  # that a process has: one runs, another may be on its way
+
+
+class Done(Protocol):
+    """Told a batch's answer, or None if the worker ended before; `began`: whether it was the batch's turn by then."""
+
+    def __call__(self, answer: Header | None, data: memoryview, *, began: bool = True) -> None:
+        """Called once."""
 
 
 class WorkerEnded(Exception):  # noqa: N818 - an event, told to whoever waits
     """The worker ended before it answered; the text says how."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A batch that has been sent."""
+
+    done: Done
+    limit: float  # seconds that it may take
+    own_limit: bool  # whether that is one of its model's own
 
 
 @dataclass(frozen=True)
@@ -54,10 +71,8 @@ class WorkerProcess:
         self._answers: dict[int, asyncio.Future[Header]] = {0: loop.create_future()}  # 0: its first words
         self._hello = self._answers[0]
         self._regions: set[int] = set()  # those whose file it has
-        self._done: Done | None = None
-        self._since = 0.0
-        self._limit = limits.execute  # of the batch that runs
-        self._own_limit = False  # whether that is one of its model's own
+        self._batches: deque[_Batch] = deque()  # the first one runs
+        self.since = 0.0  # it does, by the monotonic clock
         self._watcher: asyncio.TimerHandle | None = None
         self._ping: asyncio.Task[Header] | None = None
         self._gone = asyncio.Event()
@@ -97,9 +112,14 @@ class WorkerProcess:
         return self._process.pid
 
     @property
-    def busy(self) -> bool:
-        """Whether it can't take a batch: it runs one, or has ended."""
-        return self._done is not None or self._gone.is_set()
+    def idle(self) -> bool:
+        """Whether it waits for a batch."""
+        return not self._batches and not self._gone.is_set()
+
+    @property
+    def takes_ahead(self) -> bool:
+        """Whether it runs a batch and can take another one meanwhile."""
+        return 0 < len(self._batches) < _MOST_BATCHES and not self._gone.is_set()
 
     async def hello(self) -> None:
         """Returns when it has its device; raises WorkerEnded."""
@@ -127,22 +147,15 @@ class WorkerProcess:
 
         `limit` is the seconds that it may take, where that is less than what any batch may.
         """
-        self._done = done
         for region, descriptor in files.items():
             if region not in self._regions:
                 self._regions.add(region)
                 self._data.send({"op": "region", "region": region}, descriptor=descriptor)
         self._data.send(batch, payload)
-        # A timer for each batch would cost as much as sending it: one looks after all that run meanwhile.
-        self._since = time.monotonic()
-        self._own_limit = limit is not None
-        self._limit = self._limits.execute if limit is None else min(limit, self._limits.execute)
-        wait = min(self._limits.ping, self._limit)
-        if self._watcher is not None and self._watcher.when() > self._loop.time() + wait:
-            self._watcher.cancel()
-            self._watcher = None
-        if self._watcher is None:
-            self._watcher = self._loop.call_later(wait, self._watch)
+        longest = self._limits.execute
+        self._batches.append(_Batch(done, longest if limit is None else min(limit, longest), limit is not None))
+        if len(self._batches) == 1:
+            self._first_runs()
 
     def close_region(self, region: int) -> None:
         """Has the worker close the file of a region that is gone."""
@@ -167,15 +180,17 @@ class WorkerProcess:
             self._process.kill()
             code = await self._process.wait()
         if not self.ending:
-            self.crashed = self._own_limit and self._done is not None and -code in _CRASHES and not self._answers
+            runs_own = bool(self._batches) and self._batches[0].own_limit
+            self.crashed = runs_own and -code in _CRASHES and not self._answers
             self.ending = f"ended (signal {-code}, {signal.Signals(-code).name})" if code < 0 else f"ended ({code})"
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(WorkerEnded(self.ending))
                 answer.exception()  # nobody need have waited for it
-        done, self._done = self._done, None
-        if done is not None:
-            done(None, memoryview(b""))
+        began = True
+        while self._batches:
+            self._batches.popleft().done(None, memoryview(b""), began=began)
+            began = False
 
     async def _within(self, answer: asyncio.Future[Header], limit: float, what: str) -> Header:
         try:
@@ -190,28 +205,41 @@ class WorkerProcess:
             answer.set_result(header)
 
     def _answered_batch(self, header: Header, payload: memoryview) -> None:
-        done, self._done = self._done, None
+        batch = self._batches.popleft()
         if header.get("damaged"):  # before anybody can send it another batch
             self.damaged = True
             self._kill("was damaged by a kernel that wrote out of bounds")
-        if done is not None:
-            done(header, payload)
+        elif self._batches:
+            self._first_runs()
+        batch.done(header, payload)
+
+    def _first_runs(self) -> None:
+        """Looks after the batch that runs from now on."""
+        self.since = time.monotonic()
+        # A timer for each batch would cost as much as sending it: one looks after all that run meanwhile.
+        wait = min(self._limits.ping, self._batches[0].limit)
+        if self._watcher is not None and self._watcher.when() > self._loop.time() + wait:
+            self._watcher.cancel()
+            self._watcher = None
+        if self._watcher is None:
+            self._watcher = self._loop.call_later(wait, self._watch)
 
     def _watch(self) -> None:
         """Goes on as long as batches run: notices one that takes too long, and a worker without a sign of life."""
         self._watcher = None
-        if self._done is None:
+        if not self._batches:
             return
-        running = time.monotonic() - self._since
-        if running >= self._limit:
-            self.overran = self._own_limit
-            self._kill(f"did not finish a batch within {self._limit:g} s")
+        first = self._batches[0]
+        running = time.monotonic() - self.since
+        if running >= first.limit:
+            self.overran = first.own_limit
+            self._kill(f"did not finish a batch within {first.limit:g} s")
             return
         # While it loads a model, its other thread can't answer; the load has a limit of its own.
         if running >= self._limits.ping and not self._answers:
             self._ping = self._loop.create_task(self.ask({"op": "ping"}))
             self._ping.add_done_callback(lambda ping: ping.cancelled() or ping.exception())
-        self._watcher = self._loop.call_later(min(self._limits.ping, self._limit - running), self._watch)
+        self._watcher = self._loop.call_later(min(self._limits.ping, first.limit - running), self._watch)
 
     def _kill(self, why: str) -> None:
         self.ending = why

@@ -100,6 +100,9 @@ class ReferenceEngine:
                 np.add.at(square_sums, label, weighted * block.x)
         return lambda: ClassSums(weight_sums, sums, square_sums)
 
+    def waiting(self) -> None:
+        """See Engine."""
+
 
 class ReferenceData:
     """A partition as an iterable of blocks, made of columns in memory (`resident`) or where they lie."""

@@ -93,3 +93,6 @@ class Engine(Protocol[Data]):
 
     def class_sums(self, data: Data, classes: int, squares: bool) -> Callable[[], ClassSums]:
         """Raises rows.DataError for a label beyond `classes`."""
+
+    def waiting(self) -> Callable[[], None] | None:
+        """What waits, in any thread, until all kernels that were begun have ended; None where none runs by itself."""
