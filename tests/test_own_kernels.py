@@ -304,15 +304,12 @@ def test_a_kernel_that_never_ends_is_stopped_at_its_limit_and_others_are_served(
     assert error.details().startswith("the kernel of model 'endless' did not end within 1.5 s on device cpu-0, whose")
 
 
-def test_a_kernel_that_crashes_its_worker_is_named(tmp_path: Path) -> None:
-    write_kernel(tmp_path / "repository", "twice", TWICE)
-    write_kernel(tmp_path / "repository", "crash", CRASH)
-    # A daemon of its own: a worker that crashes while it loads something, as one that was just replaced does, is not
-    # known to have crashed in the kernel.
-    with running(tmp_path, device="cpu") as daemon:
-        daemon.load("twice", "crash")
-        with worker_is_replaced(daemon):
-            code, said = refusal(daemon, "crash", vector(np.ones(4, np.float32)))
+def test_a_kernel_that_crashes_its_worker_is_named(daemon: Daemon) -> None:
+    write_kernel(daemon.repository, "crash", CRASH)
+    daemon.load("crash")
+
+    with worker_is_replaced(daemon):
+        code, said = refusal(daemon, "crash", vector(np.ones(4, np.float32)))
 
     assert code == "INTERNAL"
     assert said.startswith(

@@ -19,7 +19,7 @@ from spark_accel.daemon.request import RequestError
 if TYPE_CHECKING:
     import pyopencl as cl
 
-    from spark_accel.daemon.bitstream_backend import BitstreamBackend
+    from spark_accel.daemon.bitstream_backend import BitstreamBackend, Built
     from spark_accel.daemon.estimator_backend import Estimators
 
 _MAX_DELAY_MS = 600_000
@@ -56,6 +56,13 @@ class OnBoard(Protocol):
 
     def activate(self) -> None:
         """Gives the board this backend's program."""
+
+
+@runtime_checkable
+class Provides(Protocol):
+    """A backend that is a board's program, on which others run."""
+
+    built: "Built"
 
 
 class BackendError(Exception):

@@ -15,6 +15,9 @@ from spark_accel.daemon import model_config
 from spark_accel.daemon.model_config import ConfigError
 from spark_accel.daemon.request import RequestError
 
+Fingerprint = tuple[tuple[str, int, int], ...]
+"""Of a folder: path, time of change in ns and size of every file."""
+
 
 class PollError(Exception):
     """A folder holds no model, or one whose configuration can't be read. The text is for the daemon's log."""
@@ -27,7 +30,7 @@ class ModelFolder:
     path: Path
     config: ModelConfig
     versions: tuple[int, ...]
-    fingerprint: tuple[tuple[str, int, int], ...]  # path, time of change in ns and size of every file
+    fingerprint: Fingerprint
 
     def version(self, number: int) -> Path:
         """The folder of a version."""
@@ -59,11 +62,15 @@ def poll(repository: Path, name: str) -> ModelFolder:
             raise PollError(f"{path} is no folder")
         config = model_config.read(path)
         versions = tuple(sorted(int(entry.name) for entry in path.iterdir() if _is_version(entry)))
-        files = ((str(file.relative_to(path)), _facts(file)) for file in path.rglob("*"))
-        fingerprint = tuple(sorted((file, facts.st_mtime_ns, facts.st_size) for file, facts in files))
+        return ModelFolder(path, config, versions, fingerprint(path))
     except (OSError, ConfigError) as error:
         raise PollError(str(error)) from None
-    return ModelFolder(path, config, versions, fingerprint)
+
+
+def fingerprint(folder: Path) -> Fingerprint:
+    """What changes with any file in a folder; empty where there is none. Raises OSError."""
+    files = ((str(file.relative_to(folder)), _facts(file)) for file in folder.rglob("*"))
+    return tuple(sorted((file, facts.st_mtime_ns, facts.st_size) for file, facts in files))
 
 
 def served(config: ModelConfig, versions: Collection[int]) -> list[int]:

@@ -10,13 +10,16 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
-from spark_accel.daemon import devices
+from spark_accel.daemon import devices, kernel_trial, model_folder
 from spark_accel.daemon.devices import DeviceFacts
 from spark_accel.daemon.link import Buffer, Header
+from spark_accel.daemon.loaded_models import Loaded, LoadedModels
 from spark_accel.daemon.model_config import ModelLoadError
+from spark_accel.daemon.model_folder import Fingerprint
 from spark_accel.daemon.placement import devices_for
 from spark_accel.daemon.reprogramming import Reprogramming
 from spark_accel.daemon.worker_process import Done, Limits, WorkerEnded, WorkerProcess
@@ -29,6 +32,7 @@ _HEALTHY_SECONDS = 10.0  # a process that lived so long has its successor starte
 _DELAY, _LONGEST_DELAY = 0.1, 10.0
 _DISCOVERY_SECONDS = 60.0
 _SHORT = 5_000_000  # nanoseconds: the way to a worker and back takes some hundred thousand
+_ENDS = 2  # of processes during a load, after which the model counts as the cause
 _HOPELESS = 3  # starts in a row without success, after which requests are refused and no longer kept waiting
 
 
@@ -41,7 +45,8 @@ class Worker:
         self._limits = limits
         self._changed = changed
         self._process: WorkerProcess | None = None
-        self._models: dict[int, Header] = {}  # what each process loads
+        self._models = LoadedModels()
+        self._tried: set[tuple[str, Fingerprint]] = set()  # users' kernels that compile
         self._up = asyncio.Event()  # the process can load models, or it is known why none can
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -146,20 +151,33 @@ class Worker:
 
     async def load(self, key: int, model: Header) -> None:
         """Loads `model` under the number `key`, on each process to come too; raises ModelLoadError."""
-        reason = ""
-        for _ in range(2):  # a second time if the process ended meanwhile, of which the model may be innocent
+        try:
+            files = await asyncio.to_thread(model_folder.fingerprint, Path(model["folder"]))
+        except OSError as error:
+            raise ModelLoadError(f"Unavailable: its files can't be looked at ({error.strerror})") from None
+        await self._try(model, files)
+        ends = 0  # of processes during the load, of which the model may be innocent
+        while True:
             try:
-                await self._load(await self.up(), key, model)
+                process = await self.up()
             except WorkerEnded as error:
-                reason = str(error) if self.failure else f"device {self.device.id}: its worker {error} during the load"
+                raise ModelLoadError(f"Unavailable: {error}") from None
+            try:
+                answer = await self._load(process, key, model)
+            except WorkerEnded as error:
+                ends += not process.ended_by_a_kernel
+                if ends == _ENDS:
+                    text = f"device {self.device.id}: its worker {error} during the load"
+                    raise ModelLoadError(f"Unavailable: {text}") from None
+                await asyncio.sleep(0)  # until `_live` has noticed, too
                 continue
-            self._models[key] = model
+            self.loaded[key] = answer["program"]
+            self._models.add(key, Loaded(model, files, answer["program"], answer["provides"]))
             return
-        raise ModelLoadError(f"Unavailable: {reason}")
 
     async def unload(self, key: int) -> None:
         """Unloads what no batch will name any more."""
-        self._models.pop(key, None)
+        self._models.drop(key)
         self._took.pop(key, None)
         if key in self.loaded and self._process is not None:
             del self.loaded[key]
@@ -193,7 +211,10 @@ class Worker:
             if self._closing.is_set():
                 return
             self._restarts += 1
-            healthy = (settled and self._ended_by_a_kernel) or time.monotonic() - started > _HEALTHY_SECONDS
+            process = self._process
+            healthy = (
+                settled and process is not None and process.ended_by_a_kernel
+            ) or time.monotonic() - started > _HEALTHY_SECONDS
             short_lives = 1 if healthy else short_lives + 1
             delay = 0.0 if short_lives == 1 else min(_DELAY * 2**short_lives, _LONGEST_DELAY)
             _log.error("device %s: its worker %s and is started again in %.1f s", self.device.id, self.ending, delay)
@@ -206,12 +227,6 @@ class Worker:
             if self._closing.is_set():
                 return
 
-    @property
-    def _ended_by_a_kernel(self) -> bool:
-        """Whether a user's kernel ended the last process, for which no other client of the device has to wait."""
-        process = self._process
-        return process is not None and (process.overran or process.crashed or process.damaged)
-
     async def _live(self) -> bool:
         """One life of a process; whether it had loaded what the one before it had."""
         try:
@@ -223,13 +238,14 @@ class Worker:
         if self._closing.is_set():
             self._process.close()
         bringing_up = asyncio.create_task(self._bring_up(self._process))
-        await self._process.ended()
+        await self._process.gone()
         # At once: whoever asks from here on is to wait for the next process.
         self.loaded.clear()
         self.board.lost()
         settled, self._settled = self._settled, False
         if not self.failure:
             self._up.clear()
+        await self._process.ended()
         bringing_up.cancel()
         await asyncio.gather(bringing_up, return_exceptions=True)
         return settled
@@ -239,20 +255,45 @@ class Worker:
             await process.hello()
             self.failure = ""
             self._up.set()
-            for key, model in list(self._models.items()):
-                try:
-                    await self._load(process, key, model)
-                except ModelLoadError as error:
-                    _log.error("device %s can't load model '%s' again: %s", self.device.id, model["name"], error)
-                self._changed()
+            await self._load_again(process)
             self._settled = True
             self._changed()
 
-    async def _load(self, process: WorkerProcess, key: int, model: Header) -> None:
+    async def _load_again(self, process: WorkerProcess) -> None:
+        """Has a process load what the one before had; users' kernels run when all is there, since they may end it."""
+        own = {}
+        unserved = []
+        for key, loaded in self._models.in_order():
+            try:
+                await asyncio.to_thread(loaded.check_files)
+                answer = await self._load(process, key, loaded.model)
+                loaded.check_program(answer["program"])
+            except ModelLoadError as error:
+                name = loaded.model["name"]
+                _log.error("device %s can't load model '%s' again: %s", self.device.id, name, error)
+                continue
+            if not loaded.served:
+                unserved.append(key)
+            elif kernel_trial.wanted(loaded.model, self.device):
+                own[key] = answer["program"]
+            else:
+                self.loaded[key] = answer["program"]
+                self._changed()
+        for key in unserved:
+            await process.ask({"op": "unload", "key": key})
+        self.loaded.update(own)
+
+    async def _try(self, model: Header, files: Fingerprint) -> None:
+        """Has a user's kernel compiled apart, once; raises ModelLoadError."""
+        if kernel_trial.wanted(model, self.device) and (model["folder"], files) not in self._tried:
+            await kernel_trial.run(self.device, model)
+            self._tried.add((model["folder"], files))
+
+    async def _load(self, process: WorkerProcess, key: int, model: Header) -> Header:
         answer = await process.ask({"op": "load", "key": key, **model})
         if "error" in answer:
             raise ModelLoadError(answer["error"])
-        self.loaded[key] = answer.get("program", "")
+        return answer
 
 
 class Supervisor:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spark_accel.daemon import batch_request, devices
-from spark_accel.daemon.backends import Backend, BackendError, Backends, OnBoard
+from spark_accel.daemon.backends import Backend, BackendError, Backends, OnBoard, Provides
 from spark_accel.daemon.link import Header, Link
 from spark_accel.daemon.waiter import Waiter
 from spark_accel.daemon.worker_batch import Batch
@@ -77,7 +77,8 @@ class Worker:
                 _log.exception("model '%s' can't be loaded", header["name"])
                 return {"error": f"Internal: {type(error).__name__}: {error}"}
             self._models[header["key"]] = (header["name"], model)
-            return {"program": self._programs.of(model)}
+            provides = model.built.name if isinstance(model, Provides) else ""
+            return {"program": self._programs.of(model), "provides": provides}
         elif header["op"] == "unload":
             self._backends.unloaded(self._models.pop(header["key"])[1])
         return {}

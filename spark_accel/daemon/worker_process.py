@@ -78,7 +78,7 @@ class WorkerProcess:
         self._gone = asyncio.Event()
         self.ending = ""  # how it ended, once it has: `ended (signal 9, SIGKILL)`
         self.overran = False  # ended because a batch took longer than its own limit
-        self.crashed = False  # by what it did itself, while it ran such a batch and loaded nothing
+        self.crashed = False  # by what it did itself, while it ran such a batch
         self.damaged = False  # ended because a kernel had written out of bounds
         self._data = AsyncLink(data, self._answered_batch, self._gone.set)
         self._control = AsyncLink(control, self._answered, self._gone.set)
@@ -120,6 +120,11 @@ class WorkerProcess:
     def takes_ahead(self) -> bool:
         """Whether it runs a batch and can take another one meanwhile."""
         return 0 < len(self._batches) < _MOST_BATCHES and not self._gone.is_set()
+
+    @property
+    def ended_by_a_kernel(self) -> bool:
+        """Whether a user's kernel ended it, for which no other client of the device has to wait."""
+        return self.overran or self.crashed or self.damaged
 
     async def hello(self) -> None:
         """Returns when it has its device; raises WorkerEnded."""
@@ -167,6 +172,10 @@ class WorkerProcess:
         """Closes its sockets, at which it ends; what it runs is lost."""
         self._gone.set()
 
+    async def gone(self) -> None:
+        """Waits until it takes no batches any more, nor answers."""
+        await self._gone.wait()
+
     async def ended(self) -> None:
         """Waits for its end. Then whoever waited for an answer has been told."""
         await self._gone.wait()
@@ -180,8 +189,7 @@ class WorkerProcess:
             self._process.kill()
             code = await self._process.wait()
         if not self.ending:
-            runs_own = bool(self._batches) and self._batches[0].own_limit
-            self.crashed = runs_own and -code in _CRASHES and not self._answers
+            self.crashed = bool(self._batches) and self._batches[0].own_limit and -code in _CRASHES
             self.ending = f"ended (signal {-code}, {signal.Signals(-code).name})" if code < 0 else f"ended ({code})"
         for answer in self._answers.values():
             if not answer.done():
