@@ -12,19 +12,23 @@ import threading
 import urllib.request
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import psutil
 from conftest import eventually
 from pyspark import TaskContext
+from pyspark.ml.classification import LogisticRegression, NaiveBayes
+from pyspark.ml.clustering import KMeans
+from pyspark.ml.linalg import Vectors
 from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql.functions import monotonically_increasing_id, pandas_udf
-from pyspark.sql.types import StringType
-from spark_sessions import PHOTOGRAPHS
+from pyspark.sql.functions import col, monotonically_increasing_id, pandas_udf
+from pyspark.sql.types import LongType, StringType
+from spark_sessions import PHOTOGRAPHS, setting
 
 import spark_accel
 from spark_accel import daemon_status, settings
 from spark_accel.errors import DaemonError
-from spark_accel.functions import predict
+from spark_accel.functions import kernel, predict
 
 Conf = dict[str, str]
 METRIC = ".driver.plugin.org.sparkaccel.AccelPlugin."
@@ -94,6 +98,56 @@ def board() -> Column:
         return pd.Series(f"{task.partitionId()} {address}", index=ids.index)
 
     return pandas_udf(told, StringType())(monotonically_increasing_id())
+
+
+def programs(conf: Conf) -> dict[str, Any]:
+    """Two executors, each with a task, that call different kernels of one board at the same time; then fits on it."""
+    spark = session(conf | {"spark.sql.execution.arrow.maxRecordsPerBatch": "50"})
+    eventually(lambda: len(executors(conf)) == 2, 60, "two executors hold leases")
+    rows = spark.range(0, 2000, 1, 1).select(col("id").cast("float").alias("x"))
+    twice = rows.select("x", kernel("twice", "x").alias("y"), process().alias("executor"))
+    added = rows.select("x", kernel("vector_add", "x", "x").alias("y"), process().alias("executor"))
+    answers = twice.union(added).collect()
+    status = settings.from_spark({key: conf[key] for key in conf if "accel" in key}, {})
+    facts: dict[str, Any] = {"application": spark.sparkContext.applicationId, "wrong": 0}
+    facts["wrong"] = sum(row.y != 2 * row.x for row in answers)
+    facts["executors"] = len({row.executor for row in answers})
+    facts["board"], *_ = daemon_status.collect(status)["devices"]
+    facts["fits"] = fits(spark)
+    facts["programs"] = daemon_status.collect(status)["devices"][0]["reprogrammings"] - facts["board"]["reprogrammings"]
+    spark.stop()
+    return facts
+
+
+def process() -> Column:
+    """The process whose child the Python worker is: one for each executor."""
+    return pandas_udf(lambda ids: pd.Series(os.getppid(), index=ids.index), LongType())(monotonically_increasing_id())
+
+
+def fits(spark: SparkSession) -> dict[str, dict[str, Any]]:
+    """By estimator, how far the device's model is from stock Spark's, and how many fits the device has done."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 600)
+    points = rng.normal(size=(600, 5)) + 4 * labels[:, None]
+    rows = [(Vectors.dense(point), float(label)) for point, label in zip(points, labels, strict=True)]
+    data = spark.createDataFrame(rows, ["features", "label"]).repartition(2).cache()
+    found: dict[str, dict[str, Any]] = {}
+    for name, make, learnt in (
+        ("KMeans", lambda: KMeans(k=3, seed=1), lambda model: np.array(sorted(map(tuple, model.clusterCenters())))),
+        (
+            "LogisticRegression",
+            lambda: LogisticRegression(regParam=0.1),
+            lambda model: model.coefficientMatrix.toArray(),
+        ),
+        ("NaiveBayes", lambda: NaiveBayes(modelType="gaussian"), lambda model: model.theta.toArray()),
+    ):
+        with setting(spark, {"spark.accel.fallback": "error"}):
+            ours = learnt(make().fit(data))
+        with setting(spark, {"spark.accel.enabled": "false"}):
+            stock = learnt(make().fit(data))
+        counts = spark._jvm.org.apache.spark.ml.accel.FitCounters.snapshot()
+        found[name] = {"difference": float(abs(ours - stock).max()), "on the device": counts.get(f"accelerated.{name}")}
+    return found
 
 
 def two_sessions(conf: Conf) -> list[dict[str, Any]]:

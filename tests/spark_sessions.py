@@ -76,7 +76,8 @@ def make_node(folder: Path, **conf: str) -> Node:
     """A node whose daemon is started by whoever needs it first; `stop` it."""
     small = plans.random_plan(np.random.default_rng(7), height=33, width=29, classes=11)
     write_network(folder / "repository", "small", small, resize=40)
-    given = {"repository": f"{folder}/repository", "daemon.socket": f"{folder}/node/daemon.sock", "device": "cpu"}
+    given = {"repository": f"{folder}/repository", "daemon.socket": f"{folder}/node/daemon.sock"}
+    given["device"] = os.environ.get("SPARK_ACCEL_TEST_DEVICE", "cpu")
     given |= {key.replace("_", "."): text for key, text in conf.items()}
     return Node(small, 40, {f"spark.accel.{key}": text for key, text in given.items()})
 

@@ -1,4 +1,4 @@
-"""Spark's resource scheduling: a task runs on the board that Spark gave it. Two emulated boards, `local-cluster`."""
+"""Executors and boards, `local-cluster`: tasks run on the board that Spark gave them; two executors share one board."""
 
 import shutil
 import sys
@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kernel_models import TWICE, install_examples, write_kernel
 from spark_sessions import Node, make_node
 from test_plugin import submitted
 
 from spark_accel.daemon import loaders
 
-pytestmark = pytest.mark.spark
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(loaders.EMULATOR not in loaders.names(), reason="pip install 'spark-accel[fpga]'"),
+]
 BOARDS = ["fpga-emulator-0", "fpga-emulator-1"]
 
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    if loaders.EMULATOR not in loaders.names():
-        pytest.skip("no FPGA emulator: pip install 'spark-accel[fpga]'")
     folder = Path(tempfile.mkdtemp(prefix="accel-"))  # short, for the socket
     made = make_node(folder, daemon_idleTimeout="2s", device="fpga")
     script = folder / "discover.sh"
@@ -56,3 +58,37 @@ def test_a_board_does_the_work_of_the_tasks_that_have_it_and_no_other(facts: dic
     tasks = Counter(task.split()[1] for task in facts["tasks"])  # two rows each: one request
 
     assert facts["executions"] == {board: tasks[board] for board in BOARDS}
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[dict[str, Any]]:
+    """What two executors on one board found out."""
+    folder = Path(tempfile.mkdtemp(prefix="accel-"))
+    node = make_node(folder, daemon_idleTimeout="2s", device="fpga")
+    install_examples(folder / "repository")
+    write_kernel(folder / "repository", "twice", TWICE)
+    yield submitted("programs", node, "local-cluster[2,1,1024]")
+    node.stop()
+    shutil.rmtree(folder)
+
+
+def test_two_executors_with_different_programs_are_both_served(shared: dict[str, Any]) -> None:
+    assert shared["executors"] == 2
+    assert shared["wrong"] == 0
+
+
+def test_their_board_is_reprogrammed_less_than_a_tenth_as_often_as_they_ask(shared: dict[str, Any]) -> None:
+    requests = shared["board"]["executions"]
+
+    assert requests == 80  # of 50 rows
+    assert 1 <= shared["board"]["reprogrammings"] < requests / 10
+
+
+@pytest.mark.parametrize("estimator", ["KMeans", "LogisticRegression", "NaiveBayes"])
+def test_fits_on_the_board_are_stocks(shared: dict[str, Any], estimator: str) -> None:
+    assert shared["fits"][estimator]["on the device"] == 1
+    assert shared["fits"][estimator]["difference"] < 1e-4
+
+
+def test_each_family_of_estimators_is_a_program_of_the_board(shared: dict[str, Any]) -> None:
+    assert shared["programs"] == 3
