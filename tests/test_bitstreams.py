@@ -258,7 +258,7 @@ def test_without_a_vendors_compiler_the_exact_commands_are_printed(
 def test_with_a_vendors_compiler_its_file_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bin").mkdir()
     compiler = tmp_path / "bin" / "aoc"
-    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\nprintf xclbin2 > "$2"\n')
+    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\nprintf xclbin2%0489d 0 > "$2"\n')
     compiler.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
 
@@ -268,7 +268,7 @@ def test_with_a_vendors_compiler_its_file_is_installed(tmp_path: Path, monkeypat
 
     assert done.returncode == 0, done.stderr
     facts = bitstream.read(tmp_path / "r" / "network-bitstream" / "1")
-    assert (facts.board, facts.clock_mhz, facts.size) == ("board", 300, 7)
+    assert (facts.board, facts.clock_mhz, facts.size) == ("board", 300, 496)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,10 @@
 #define JOIN2(a, b) a##b
 #define JOIN(a, b) JOIN2(a, b)
 
+// spark_accel/fpga/macros.py knows the same of binaries. Rows are filled up to 16 features.
+#if 16 % VEC || FEATURES % VEC
+#error VEC must divide 16, to which rows are filled up, and FEATURES
+#endif
 #define BEATS (FEATURES / VEC)
 
 typedef struct { float v[VEC]; } beat_t;
