@@ -187,6 +187,12 @@ def for_another_board(folder: Path) -> None:
     (folder / bitstream.FACTS).write_text(json.dumps(facts | {"board": "pac_s10_dc"}))
 
 
+def built_with_macros_that_do_not_go_together(folder: Path) -> None:
+    facts = json.loads((folder / bitstream.FACTS).read_text())
+    facts["defines"]["LANES"] = 1
+    (folder / bitstream.FACTS).write_text(json.dumps(facts))
+
+
 def not_described(folder: Path) -> None:
     (folder / bitstream.FACTS).write_text("{}")
 
@@ -197,6 +203,7 @@ def not_described(folder: Path) -> None:
         (cut_short, "has 1,000 bytes, "),
         (damaged, "is damaged: its SHA-256 is "),
         (for_another_board, "is for board 'pac_s10_dc', and this device is 'Intel(R) FPGA Emulation Device'"),
+        (built_with_macros_that_do_not_go_together, "LANES (1) must be a multiple of VEC (16)"),
         (not_described, "describes no bitstream"),
     ],
 )
