@@ -126,6 +126,7 @@ def test_a_file_too_large_for_a_bitstream_is_not_read(tmp_path: Path) -> None:
     ("arguments", "reason"),
     [
         (["--define", "LANES=7"], "--define: LANES (7) must be a multiple of VEC (16)"),
+        (["--define", "VEC=0"], "--define is 'VEC=0': expected NAME=NUMBER"),
         (["--define", f"LANES={'9' * 5000}"], "--define is 'LANES=999"),
         (
             ["--family", "../network"],

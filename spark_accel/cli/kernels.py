@@ -125,7 +125,7 @@ def _defines(given: list[str]) -> dict[str, int]:
     found = {}
     for text in given:
         name, _, value = text.partition("=")
-        if not (value.isascii() and value.isdigit() and len(value) <= _DIGITS):
+        if not (value.isascii() and value.isdigit() and len(value) <= _DIGITS and int(value)):
             raise ConfigurationError(f"--define is '{text}': expected NAME=NUMBER, such as LANES=64")
         found[name] = int(value)
     return found
