@@ -54,11 +54,6 @@ def test_the_macros_that_a_build_takes_by_itself_go_together(family: str, target
         ("network", {"LANES": True}, "macro LANES is True, expected a number"),
         ("network", {"WORDS": 0}, "macro WORDS is 0, expected a number from 1 to 2147483647"),
         ("kmeans", {"VEC": 32}, "VEC (32) must divide 16"),
-        (
-            "naive_bayes",
-            {"FEATURES": 1000},
-            "to which rows are filled up, and FEATURES (1000)",
-        ),
         ("logistic", {"LANES": 3}, "LANES (3) must be 2, 4, 8 or 16"),
         ("logistic", {"DEPTH": 127}, "DEPTH (127) is less than FEATURES (2048) / VEC (16)"),
     ],

@@ -14,9 +14,9 @@
 #define JOIN2(a, b) a##b
 #define JOIN(a, b) JOIN2(a, b)
 
-// spark_accel/fpga/macros.py knows the same of binaries. Rows are filled up to 16 features.
-#if 16 % VEC || FEATURES % VEC
-#error VEC must divide 16, to which rows are filled up, and FEATURES
+// spark_accel/fpga/macros.py knows the same of binaries. A beat must not straddle rows, nor a row end within one.
+#if 16 % VEC
+#error VEC must divide 16, a multiple of which rows are filled up to
 #endif
 #define BEATS (FEATURES / VEC)
 

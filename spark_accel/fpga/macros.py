@@ -39,8 +39,8 @@ def _of_network(defines: Mapping[str, int]) -> str:
 
 def _of_estimators(defines: Mapping[str, int]) -> str:
     vec, features = defines["VEC"], defines["FEATURES"]
-    if STRIDE % vec or features % vec:
-        return f"VEC ({vec}) must divide {STRIDE}, to which rows are filled up, and FEATURES ({features})"
+    if STRIDE % vec:
+        return f"VEC ({vec}) must divide {STRIDE}, a multiple of which rows are filled up to"
     lanes = defines.get("LANES", _MOST_LANES)
     if lanes == 1 or _MOST_LANES % lanes:
         return f"LANES ({lanes}) must be 2, 4, 8 or 16, as long as OpenCL C's vectors"
