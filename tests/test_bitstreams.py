@@ -2,22 +2,26 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import eventually
 from daemons import Daemon, running
 from infer_requests import request, tensor
 from plans import random_images, random_plan
 
 from spark_accel.daemon import loaders
-from spark_accel.fpga import bitstream, toolchains
-from spark_accel.networks import plan, reference
+from spark_accel.errors import ModelError
+from spark_accel.fpga import bitstream, builder, toolchains
+from spark_accel.networks import plan, reference, staging
 from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 
 COMMAND = (sys.executable, "-m", "spark_accel", "kernels")
@@ -183,6 +187,12 @@ def for_another_board(folder: Path) -> None:
     (folder / bitstream.FACTS).write_text(json.dumps(facts | {"board": "pac_s10_dc"}))
 
 
+def built_with_macros_that_do_not_go_together(folder: Path) -> None:
+    facts = json.loads((folder / bitstream.FACTS).read_text())
+    facts["defines"]["LANES"] = 1
+    (folder / bitstream.FACTS).write_text(json.dumps(facts))
+
+
 def not_described(folder: Path) -> None:
     (folder / bitstream.FACTS).write_text("{}")
 
@@ -193,6 +203,7 @@ def not_described(folder: Path) -> None:
         (cut_short, "has 1,000 bytes, "),
         (damaged, "is damaged: its SHA-256 is "),
         (for_another_board, "is for board 'pac_s10_dc', and this device is 'Intel(R) FPGA Emulation Device'"),
+        (built_with_macros_that_do_not_go_together, "LANES (1) must be a multiple of VEC (16)"),
         (not_described, "describes no bitstream"),
     ],
 )
@@ -235,6 +246,57 @@ def test_a_bitstream_from_elsewhere_is_checked_before_it_is_installed(built: Pat
     assert not list((tmp_path / "there").iterdir())
 
 
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that programs put their temporary files into."""
+    if loaders.EMULATOR not in loaders.names():
+        pytest.skip("no FPGA emulator: pip install 'spark-accel[fpga]'")
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+def test_source_that_does_not_compile_leaves_nothing(tmp_path: Path, temporary: Path) -> None:
+    chosen = builder.tier("network", {}, toolchains.EMULATOR)
+    facts = builder.facts_of("network", chosen, "emulator", 0.0)
+    (tmp_path / "wrong.cl").write_text("__kernel void wrong(__global int *a) { *a = missing; }")
+
+    with pytest.raises(ModelError, match=r"(?s)nothing is built for the emulator: .*missing"):
+        builder.build("emulator", facts, replace(chosen, source=tmp_path / "wrong.cl"), "engine", tmp_path / "r")
+
+    assert not list(temporary.iterdir())
+    assert not list((tmp_path / "r").iterdir())
+
+
+def test_what_a_killed_build_left_is_swept_away(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = tmp_path / "r"
+    with subprocess.Popen([*COMMAND, "build", "--target", "emulator", "--repository", str(repository)]) as build:
+        eventually(lambda: list(repository.glob(".*/kernels.cl")))
+        build.kill()
+    monkeypatch.setattr(staging, "_ABANDONED_SECONDS", -1.0)
+
+    with staging.staging(repository):
+        pass
+
+    assert not list(temporary.iterdir())
+    assert not list(repository.iterdir())
+
+
+def test_a_disk_without_room_for_the_program_is_said(tmp_path: Path, temporary: Path) -> None:
+    build = shlex.join([*COMMAND, "build", "--target", "emulator", *SMALL, "--repository", str(tmp_path / "r")])
+
+    done = subprocess.run(["/bin/sh", "-c", f"ulimit -f 100; {build}"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "nothing is built for the emulator: " in done.stderr
+    assert "can't be written: File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(temporary.iterdir())
+
+
 @pytest.mark.parametrize(
     ("target", "tool", "wanted"),
     [
@@ -258,7 +320,7 @@ def test_without_a_vendors_compiler_the_exact_commands_are_printed(
 def test_with_a_vendors_compiler_its_file_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bin").mkdir()
     compiler = tmp_path / "bin" / "aoc"
-    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\nprintf xclbin2 > "$2"\n')
+    compiler.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\nprintf xclbin2%0489d 0 > "$2"\n')
     compiler.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
 
@@ -268,7 +330,7 @@ def test_with_a_vendors_compiler_its_file_is_installed(tmp_path: Path, monkeypat
 
     assert done.returncode == 0, done.stderr
     facts = bitstream.read(tmp_path / "r" / "network-bitstream" / "1")
-    assert (facts.board, facts.clock_mhz, facts.size) == ("board", 300, 7)
+    assert (facts.board, facts.clock_mhz, facts.size) == ("board", 300, 496)
 
 
 @pytest.mark.parametrize(

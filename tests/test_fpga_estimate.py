@@ -108,9 +108,13 @@ def test_a_board_can_be_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [({"dsps": 0}, "dsps is 0, expected a number above 0"), ({"clock_mhz": "300"}, "clock_mhz is '300'"),
+    [({"dsps": 0}, "dsps is 0, expected a whole number above 0"), ({"clock_mhz": "300"}, "clock_mhz is '300'"),
      ({"speed": 3}, "is no board: .*speed"), ({"memories": [{"name": "M20K"}]}, "is no board: .*blocks"),
-     ({"memories": None}, "is no board")],
+     ({"memories": None}, "is no board"), ({"dsps": True}, "dsps is True, expected a whole number"),
+     ({"dsps": 5760.5}, "dsps is 5760.5, expected a whole number"), ({"dies": 1.5}, "dies is 1.5, expected a whole"),
+     ({"title": ["a"]}, r"title is \['a'\], expected a text"), ({"packing": {}}, "packing is {}, expected a text"),
+     ({"title": "\ud800"}, "expected a text of one line"),
+     ({"memories": [{"name": ["a"], "blocks": 1, "width": 1, "depth": 1}]}, r"name is \['a'\], expected a text")],
 )  # fmt: skip
 def test_a_file_that_is_no_board_is_an_error_that_names_what_is_wrong(
     tmp_path: Path, change: dict[str, object], reason: str
@@ -132,6 +136,32 @@ def test_the_command_shows_each_layer_and_the_limits() -> None:
 
     assert "Every figure is predicted" in text
     for shown in ("conv4_block6_2", "fc", "images/s at batch 128", "latency of one image", "DSPs", "external memory"):
+        assert shown in text
+
+
+@pytest.mark.parametrize("asked", [(), ("--vec", "8", "--lanes", "16")])
+def test_a_board_far_larger_than_any_is_searched_as_fast(tmp_path: Path, asked: tuple[str, ...]) -> None:
+    row = json.loads(Path(boards.__file__).with_name("boards.json").read_text())["stratix10"]
+    much = 999_999_999
+    memories = [memory | {"blocks": much} for memory in row["memories"]]
+    (tmp_path / "b.json").write_text(json.dumps(row | {"dsps": much, "products_per_dsp": much, "memories": memories}))
+
+    found = json.loads(run("estimate", "--board", str(tmp_path / "b.json"), "--json", *asked))
+
+    assert found["design"]["engines"] > 1000
+    assert found["dsp_share"] <= estimate.MOST_DSPS
+    assert found["memory_share"] <= estimate.MOST_MEMORY
+
+
+def test_what_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
+    row = json.loads(Path(boards.__file__).with_name("boards.json").read_text())["stratix10"]
+    memories = [memory | {"name": f"{memory['name']}[/x]"} for memory in row["memories"]]
+    changed = row | {"title": "a [/red] board", "packing": "[/two]", "memories": memories}
+    (tmp_path / "b.json").write_text(json.dumps(changed))
+
+    text = run("estimate", "--board", str(tmp_path / "b.json"), "--vec", "16", "--lanes", "64")
+
+    for shown in ("resnet50 on a [/red] board", "DSPs ([/two])", "[/x]"):
         assert shown in text
 
 
@@ -158,11 +188,31 @@ def test_the_page_of_boards_calls_each_figure_predicted() -> None:
         (["--batch", "8"], "--batch is 8: expected 1"),
         (["--clock", "0"], "--clock is 0"),
         (["--board", "x"], "board 'x'"),
+        (["--board", "x" * 5000], "expected arria10, stratix10, agilex"),
         (["--network", "resnet5"], "model 'resnet5' is not in the repository"),
     ],
 )
 def test_wrong_options_are_errors(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         app(["fpga", "estimate", *arguments], standalone_mode=False)
+
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "reason"),
+    [
+        ("missing/page.md", [], "missing/page.md: No such file or directory"),
+        (".", [], "Is a directory"),
+        ("latin-1.md", ["--check"], "latin-1.md is not what the model predicts"),
+    ],
+)
+def test_a_page_that_can_not_be_written_or_is_another_is_an_error(
+    tmp_path: Path, file: str, options: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "latin-1.md").write_bytes(b"caf\xe9")
+
+    with pytest.raises(SystemExit):
+        app(["fpga", "boards", "--markdown", str(tmp_path / file), *options], standalone_mode=False)
 
     assert reason in capsys.readouterr().err

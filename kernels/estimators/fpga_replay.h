@@ -2,8 +2,11 @@
 // those that work on it when the array is done. Those take it when they have what the array makes of it: a channel must
 // hold a whole row, or all wait. A few rows are enough on a board; on an emulator, whose stages are threads that are
 // woken up, deep channels (DEPTH) are fast.
-#if DEPTH < BEATS
-#error "a channel must hold a whole row: DEPTH is less than FEATURES / VEC"
+#if DEPTH < FEATURES / VEC
+#error a channel must hold a whole row: DEPTH is less than FEATURES / VEC
+#endif
+#if LANES == 1 || 16 % LANES
+#error LANES must be 2, 4, 8 or 16, as long as OpenCL vectors
 #endif
 
 CHANNEL(beat_t, repeated, DEPTH);

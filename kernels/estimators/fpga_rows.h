@@ -14,6 +14,10 @@
 #define JOIN2(a, b) a##b
 #define JOIN(a, b) JOIN2(a, b)
 
+// spark_accel/fpga/macros.py knows the same of binaries. A beat must not straddle rows, nor a row end within one.
+#if 16 % VEC
+#error VEC must divide 16, a multiple of which rows are filled up to
+#endif
 #define BEATS (FEATURES / VEC)
 
 typedef struct { float v[VEC]; } beat_t;

@@ -66,10 +66,14 @@ def _boards(
     text = board_page.page()
     if markdown_file is None:
         print(text, end="")
-    elif not check:
-        markdown_file.write_text(text, encoding="utf-8")
-    elif not markdown_file.is_file() or markdown_file.read_text(encoding="utf-8") != text:
-        raise ConfigurationError(f"{markdown_file} is not what the model predicts: run `make docs`")
+        return
+    try:
+        if not check:
+            markdown_file.write_text(text, encoding="utf-8")
+        elif not markdown_file.is_file() or markdown_file.read_bytes() != text.encode():
+            raise ConfigurationError(f"{markdown_file} is not what the model predicts: run `make docs`")
+    except OSError as error:
+        raise ConfigurationError(f"--markdown {markdown_file}: {error.strerror or error}") from error
 
 
 def _plan(name: str, repository: str | None) -> "Plan":

@@ -13,6 +13,8 @@ Name = Annotated[str, typer.Option(help="The model that it becomes; default: FAM
 Define = Annotated[list[str], typer.Option("--define", help="A macro of the kernels, such as LANES=64; repeatable.")]
 Clock = Annotated[float, typer.Option(help="MHz that the compiler reached, or should aim at.")]
 
+_DIGITS = 10  # of the largest number that a macro may be
+
 
 def register(app: typer.Typer) -> None:
     """Adds the group of commands."""
@@ -38,7 +40,7 @@ def _build(
     from spark_accel.fpga import builder  # noqa: PLC0415 - each command loads only what it needs
 
     chosen = builder.tier(family, _defines(define), target)
-    facts = builder.facts_of(family, chosen, target.partition(":")[2], clock)
+    facts = builder.facts_of(family, chosen, target.partition(":")[2] or target, clock)
     folder = _repository(repository)
     try:
         version = builder.build(target, facts, chosen, name or f"{family}-bitstream", folder)
@@ -63,7 +65,7 @@ def _install(
 
     facts = builder.facts_of(family, builder.tier(family, _defines(define), board), board, clock)
     folder = _repository(repository)
-    version = builder.install(file.read_bytes(), facts, name or f"{family}-bitstream", folder)
+    version = builder.install(builder.artifact(file), facts, name or f"{family}-bitstream", folder)
     print(f"bitstream '{version.parent.name}', version {version.name}, is in {folder}")
 
 
@@ -123,7 +125,7 @@ def _defines(given: list[str]) -> dict[str, int]:
     found = {}
     for text in given:
         name, _, value = text.partition("=")
-        if not (value.isascii() and value.isdigit() and 0 < int(value) < 2**31):
+        if not (value.isascii() and value.isdigit() and len(value) <= _DIGITS and int(value)):
             raise ConfigurationError(f"--define is '{text}': expected NAME=NUMBER, such as LANES=64")
         found[name] = int(value)
     return found

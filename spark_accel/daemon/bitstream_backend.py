@@ -18,7 +18,7 @@ from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.request import RequestError
 from spark_accel.errors import ModelError
-from spark_accel.fpga import bitstream
+from spark_accel.fpga import bitstream, macros
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +54,6 @@ class BitstreamBackend:
 
 
 def _built(facts: bitstream.Bitstream, binary: bytes, device: cl.Device) -> Built:
-    found = [one for one in kernels.tiers(kernels.folder() / facts.family) if one.name == "fpga"]
-    if not found or set(facts.defines) != set(found[0].defines):
-        raise ModelError(f"the bitstream's kernels, '{facts.family}', are not those of this version; build it again")
     context = cl.Context([device])
     try:
         program = cl.Program(context, [device], [binary])
@@ -66,4 +63,5 @@ def _built(facts: bitstream.Bitstream, binary: bytes, device: cl.Device) -> Buil
         raise ModelError(f"the driver of '{facts.board}' refuses the bitstream: {error}") from error
     if missing:
         raise ModelError(f"the bitstream lacks kernel '{min(missing)}'")
-    return Built(context, replace(found[0], defines=facts.defines), program, f"{facts.family}:{facts.sha256[:12]}")
+    tier = replace(macros.tiers()[facts.family], defines=facts.defines)
+    return Built(context, tier, program, f"{facts.family}:{facts.sha256[:12]}")

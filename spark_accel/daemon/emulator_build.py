@@ -5,6 +5,7 @@ name; what the compiler says of a source that does not build goes to stderr, wit
 """
 
 import sys
+import warnings
 from pathlib import Path
 from typing import cast
 
@@ -14,13 +15,19 @@ import pyopencl as cl
 def main() -> None:
     """See the file's head."""
     source, out, *options = sys.argv[1:]
-    device = cl.get_platforms()[0].get_devices()[0]
-    program = cl.Program(cl.Context([device]), Path(source).read_text(encoding="utf-8"))
     try:
-        program.build(options=options, cache_dir=False)  # type: ignore[arg-type]
-    except cl.RuntimeError as error:
+        device = cl.get_platforms()[0].get_devices()[0]
+        program = cl.Program(cl.Context([device]), Path(source).read_text(encoding="utf-8"))
+        with warnings.catch_warnings():
+            # Looked at before, it is built without pyopencl's own cache, which keeps what does not compile in files.
+            warnings.simplefilter("ignore")
+            program.get_info(cl.program_info.NUM_DEVICES)
+        program.build(options=options)
+        Path(out).write_bytes(cast(list[bytes], program.get_info(cl.program_info.BINARIES))[0])
+    except cl.Error as error:
         sys.exit(str(error))
-    Path(out).write_bytes(cast(list[bytes], program.get_info(cl.program_info.BINARIES))[0])
+    except OSError as error:
+        sys.exit(f"{error.filename or out} can't be written: {error.strerror or error}")
     print(device.name.strip())
 
 

@@ -6,15 +6,16 @@ board, of which kernels, built with which macros. Nothing of either is believed 
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from spark_accel.errors import ModelError
+from spark_accel.fpga import macros
 
 BACKEND = "bitstream"
 FACTS, FILE = "bitstream.json", "fpga.bin"
-_MAX_FACTS, _MAX_BYTES = 2**20, 2**31
-_MAX_DEFINE = 2**31 - 1
+MAX_BYTES = 2**31
+_MAX_FACTS = 2**20
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Bitstream:
 def write(folder: Path, binary: bytes, facts: Bitstream) -> None:
     """Writes both files into `folder`, which exists; size and checksum are those of `binary`."""
     (folder / FILE).write_bytes(binary)
-    written = asdict(facts) | {"size": len(binary), "sha256": hashlib.sha256(binary).hexdigest()}
-    (folder / FACTS).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    measured = replace(facts, size=len(binary), sha256=hashlib.sha256(binary).hexdigest())
+    (folder / FACTS).write_text(json.dumps(asdict(measured), indent=1) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> Bitstream:
@@ -45,11 +46,23 @@ def read(folder: Path) -> Bitstream:
         if not path.is_file() or path.stat().st_size > _MAX_FACTS:
             raise ValueError(f"no file of at most {_MAX_FACTS} bytes")
         row = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(row["kernels"], list):
+            raise ValueError(f"kernels are {row['kernels']!r}, expected a list of names")
         facts = Bitstream(**{**row, "kernels": tuple(row["kernels"])})
         _check(facts)
+        if not (type(facts.size) is int and 0 < facts.size < MAX_BYTES and isinstance(facts.sha256, str)):
+            raise ValueError(f"size is {facts.size!r} with SHA-256 {facts.sha256!r}, expected 1 to {MAX_BYTES} bytes")
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(f"{path} describes no bitstream: {type(error).__name__}: {error}") from error
     return facts
+
+
+def check(facts: Bitstream) -> None:
+    """Raises ModelError for what `read` would refuse, but for size and checksum, which `write` fills in."""
+    try:
+        _check(facts)
+    except ValueError as error:
+        raise ModelError(f"nothing is installed: {error}") from error
 
 
 def binary(folder: Path, facts: Bitstream) -> bytes:
@@ -70,15 +83,19 @@ def binary(folder: Path, facts: Bitstream) -> bytes:
 
 
 def _check(facts: Bitstream) -> None:
-    texts = (facts.family, facts.board, facts.sha256, *facts.kernels)
-    if not all(isinstance(text, str) and 0 < len(text) < 1000 for text in texts):
-        raise ValueError("family, board, sha256 and kernels are texts that are not empty")
-    if not (isinstance(facts.size, int) and 0 < facts.size < _MAX_BYTES):
-        raise ValueError(f"size is {facts.size!r}, expected 1 to {_MAX_BYTES}")
-    if not (isinstance(facts.clock_mhz, int | float) and 0 <= facts.clock_mhz < 10_000):
-        raise ValueError(f"clock_mhz is {facts.clock_mhz!r}, expected MHz")
-    if not isinstance(facts.defines, dict) or len(facts.defines) > 100:
-        raise ValueError("defines are no macros")
-    for name, value in facts.defines.items():
-        if not (isinstance(value, int) and 0 < value <= _MAX_DEFINE):
-            raise ValueError(f"macro {name} is {value!r}, expected a number above 0")
+    for what, text in (("family", facts.family), ("board", facts.board), *(("kernel", one) for one in facts.kernels)):
+        if not (isinstance(text, str) and text.isprintable() and 0 < len(text) < 1000):
+            raise ValueError(f"{what} is {text!r}, expected a text of 1 to 999 characters")
+    if not facts.kernels:
+        raise ValueError("kernels are none, expected at least one")
+    if isinstance(facts.clock_mhz, bool) or not (
+        isinstance(facts.clock_mhz, int | float) and 0 <= facts.clock_mhz < 10_000
+    ):
+        raise ValueError(f"clock_mhz is {facts.clock_mhz!r}, expected MHz, less than 10000; 0: unknown")
+    tiers = macros.tiers()
+    if facts.family not in tiers:
+        raise ValueError(f"family is {facts.family!r}, expected one of {', '.join(tiers)}")
+    if not isinstance(facts.defines, dict) or facts.defines.keys() != tiers[facts.family].defines.keys():
+        raise ValueError(f"the macros are not those of this version's kernels, '{facts.family}'; build it again")
+    if problem := macros.problem(facts.family, facts.defines):
+        raise ValueError(problem)

@@ -54,7 +54,11 @@ def board(name: str) -> Board:
     if name in table:
         return _board(name, table[name], _TABLE)
     path = Path(name)
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError:  # the name is too long, a folder not readable
+        there = False
+    if not there:
         known = ", ".join(table)
         raise ConfigurationError(f"board '{name}': expected {known}, or a JSON file with an entry like theirs")
     return _board(path.stem, _read(path), path)
@@ -83,6 +87,15 @@ def _board(name: str, row: Any, path: Path) -> Board:  # noqa: ANN401 - whatever
     for holder in holders:
         for field in fields(holder):
             value = getattr(holder, field.name)
-            if field.type in (int, float) and not (isinstance(value, int | float) and 0 < value < 1e9):
-                raise ConfigurationError(f"{path}: {field.name} is {value!r}, expected a number above 0")
+            if field.type is str and not (isinstance(value, str) and value.isprintable()):
+                raise ConfigurationError(f"{path}: {field.name} is {value!r}, expected a text of one line")
+            if field.type in (int, float) and not _is_number(value, whole=field.type is int):
+                kind = "a whole number" if field.type is int else "a number"
+                raise ConfigurationError(f"{path}: {field.name} is {value!r}, expected {kind} above 0, below 1e9")
     return board
+
+
+def _is_number(value: object, *, whole: bool) -> bool:
+    if isinstance(value, bool) or (whole and not isinstance(value, int)):
+        return False
+    return isinstance(value, int | float) and 0 < value < 1e9

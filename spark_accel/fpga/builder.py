@@ -5,7 +5,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +16,12 @@ from spark_accel import model_store
 from spark_accel.daemon import kernels, loaders
 from spark_accel.daemon.model_config import FILE_NAME as CONFIG
 from spark_accel.errors import ConfigurationError, ModelError
-from spark_accel.fpga import bitstream, toolchains
+from spark_accel.fpga import bitstream, macros, toolchains
 from spark_accel.fpga.bitstream import Bitstream
 from spark_accel.networks import staging
 
 _DEPTHS = {"DEPTH": 64, "IN_FLIGHT": 512}
-_MAGIC = (b"\x7fELF", b"xclbin2")
+_HEADERS = {b"\x7fELF": 52, b"xclbin2": 496}  # what such a file starts with, and the least bytes of its header
 _STAGE = re.compile(r"^STAGE void (\w+)\(", re.MULTILINE)
 
 
@@ -47,16 +46,21 @@ def tier(family: str, defines: Mapping[str, int], target: str) -> kernels.Tier:
 
     Channels are deep on the emulator, where that makes it fast, and shallow on a board, where they take memory.
     """
-    folder = kernels.folder() / family
-    known = {one.name: one for one in kernels.tiers(folder)} if folder.is_dir() else {}
-    if "fpga" not in known:
-        raise ConfigurationError(f"--family is '{family}': expected one that has kernels for FPGAs, such as network")
-    found = known["fpga"]
+    known = macros.tiers()
+    if family not in known:
+        raise ConfigurationError(f"--family is '{family}': expected one of {', '.join(known)}")
+    found = known[family]
     unknown = sorted(set(defines) - set(found.defines))
     if unknown:
         raise ConfigurationError(f"--define {unknown[0]}: the kernels have {', '.join(found.defines)}")
-    shallow = {} if target == toolchains.EMULATOR else {key: _DEPTHS[key] for key in _DEPTHS if key in found.defines}
-    return replace(found, defines={**found.defines, **shallow, **defines})
+    chosen = {**found.defines, **defines}
+    if target != toolchains.EMULATOR:
+        row = chosen.get("FEATURES", 0) // chosen["VEC"]  # which a channel of the estimators' must hold
+        shallow = {key: max(depth, row) for key, depth in _DEPTHS.items() if key in found.defines}
+        chosen |= {**shallow, **defines}
+    if problem := macros.problem(family, chosen):
+        raise ConfigurationError(f"--define: {problem}")
+    return replace(found, defines=chosen)
 
 
 def facts_of(family: str, chosen: kernels.Tier, board: str, clock_mhz: float) -> Bitstream:
@@ -69,49 +73,65 @@ def build(target: str, facts: Bitstream, chosen: kernels.Tier, name: str, reposi
 
     Raises ToolchainMissing, ModelError with what the compiler said, ConfigurationError.
     """
-    staging.check_name(name)
+    _check(name, facts)
     if target == toolchains.EMULATOR:
-        with tempfile.TemporaryDirectory(prefix="spark-accel-build-") as folder:
-            binary, board = _emulated(Path(folder), chosen)
+        with staging.staging(repository) as stage:  # where what a killed build leaves is swept away
+            binary, board = _emulated(stage, chosen)
         return install(binary, replace(facts, board=board), name, repository)
     source = Path.cwd() / f"spark-accel-{facts.family}" / f"{facts.family}.cl"
     made = toolchains.build(target, source, facts.kernels, facts.defines, facts.clock_mhz)
-    source.parent.mkdir(exist_ok=True)
-    source.write_text(chosen.text(), encoding="utf-8")
+    try:
+        source.parent.mkdir(exist_ok=True)
+        source.write_text(chosen.text(), encoding="utf-8")
+    except OSError as error:
+        raise ModelError(f"nothing is built: {source} can't be written: {error.strerror or error}") from error
     if shutil.which(made.commands[0][0]) is None:
         raise ToolchainMissing(target, made, facts, name)
     for command in made.commands:  # hours, with output of its own
         if subprocess.run(command, stdin=subprocess.DEVNULL, check=False, cwd=source.parent).returncode:
             raise ModelError(f"nothing is installed: {shlex.join(command)} failed")
-    return install(made.artifact.read_bytes(), facts, name, repository)
+    return install(artifact(made.artifact), facts, name, repository)
 
 
 def install(binary: bytes, facts: Bitstream, name: str, repository: Path) -> Path:
-    """Puts a bitstream into the repository as the next version of model `name`; gives the version's folder."""
-    if not binary.startswith(_MAGIC):
+    """Puts a bitstream into the repository as the next version of model `name`; gives the version's folder.
+
+    All is checked before anything is written; raises ModelError.
+    """
+    _check(name, facts)
+    needed = next((size for magic, size in _HEADERS.items() if binary.startswith(magic)), None)
+    if needed is None or len(binary) < needed:
         raise ModelError(
-            f"this is no bitstream: it starts with {binary[:8]!r}, an .aocx with ELF's bytes, an .xclbin with its"
+            f"this is no bitstream: it has {len(binary):,} bytes and starts with {binary[:8]!r}, an .aocx with ELF's"
+            " header, an .xclbin with its own"
         )
     config = ModelConfig(name=name, backend=bitstream.BACKEND)
     config.parameters["source"].string_value = f"{facts.family} for {facts.board}"
+    there = (repository / name).exists()
+    if there and model_store.facts(repository, name).backend != bitstream.BACKEND:
+        raise ModelError(f"model '{name}' in {repository} is no bitstream; give this one another --name")
     with staging.staging(repository) as stage:
-        staged = stage / "1"
-        staged.mkdir()
-        bitstream.write(staged, binary, facts)
-        model = repository / name
-        if not model.exists():
-            (stage / CONFIG).write_text(text_format.MessageToString(config), encoding="utf-8")
-            whole = stage / "whole"
-            whole.mkdir()
-            staged.rename(whole / "1")
-            (stage / CONFIG).rename(whole / CONFIG)
-            whole.rename(model)
-            return model / "1"
-        if model_store.facts(repository, name).backend != bitstream.BACKEND:
-            raise ModelError(f"model '{name}' in {repository} is no bitstream; give this one another --name")
-        number = max(staging.versions(model), default=0) + 1
-        staged.rename(model / str(number))
-        return model / str(number)
+        model = stage / name
+        (model / "1").mkdir(parents=True)
+        bitstream.write(model / "1", binary, facts)
+        if not there:  # else its configuration stays
+            (model / CONFIG).write_text(text_format.MessageToString(config), encoding="utf-8")
+        return staging.publish(model, repository)
+
+
+def artifact(path: Path) -> bytes:
+    """What a compiler made; raises ModelError for what is no plain file, or too large for a bitstream."""
+    try:
+        if not path.is_file() or path.stat().st_size >= bitstream.MAX_BYTES:
+            raise ModelError(f"{path} is no bitstream: expected a file of less than {bitstream.MAX_BYTES:,} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} can't be read: {error.strerror or error}") from error
+
+
+def _check(name: str, facts: Bitstream) -> None:
+    model_store.check_free(staging.check_name(name))
+    bitstream.check(facts)
 
 
 def _emulated(folder: Path, chosen: kernels.Tier) -> tuple[bytes, str]:
@@ -129,5 +149,5 @@ def _emulated(folder: Path, chosen: kernels.Tier) -> tuple[bytes, str]:
         text=True,
     )
     if done.returncode:
-        raise ModelError(f"the kernels do not build for the emulator: {done.stderr.strip()[-4000:]}")
+        raise ModelError(f"nothing is built for the emulator: {done.stderr.strip()[-4000:]}")
     return out.read_bytes(), done.stdout.strip().splitlines()[-1]

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from spark_accel.fpga.boards import Board
@@ -63,13 +64,13 @@ def design_text(found: Estimate) -> str:
 
 def _layers(network: str, found: Estimate) -> Table:
     title = f"{network} on {found.board.title}: {design_text(found)}"
-    table = Table("layer", title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table("layer", title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("GMAC", "fed, trips", "summed, trips", "cycles, predicted", "array in use", "weights, KB", "waits"):
         table.add_column(column, justify="right")
     for layer in found.layers:
         used = layer.products / (layer.cycles * found.design.engine.products)
         table.add_row(
-            layer.name,
+            escape(layer.name),
             f"{layer.products / 1e9:.3f}",
             f"{layer.fed:,}",
             f"{layer.summed:,}",
@@ -83,7 +84,7 @@ def _layers(network: str, found: Estimate) -> Table:
 
 def _summary(network: str, found: Estimate) -> Table:
     board, design = found.board, found.design
-    table = Table("predicted", title=f"{network} on {board.title}", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table("predicted", title=escape(f"{network} on {board.title}"), title_justify="left", box=box.SIMPLE_HEAD)
     for column in ("figure", "the board has", "share"):
         table.add_column(column, justify="right")
     per_watt = f"{found.images_per_second_and_watt:.1f}"
@@ -96,8 +97,8 @@ def _summary(network: str, found: Estimate) -> Table:
         ("images/s a rated watt", per_watt, f"{board.watts:g} W", ""),
         ("useful products of the array's", f"{found.efficiency:.1%}", "", ""),
         ("multipliers (8 bits)", f"{products:,}", f"{board.dsps * board.products_per_dsp:,}", ""),
-        (f"DSPs ({board.packing})", f"{found.dsps:,}", f"{board.dsps:,}", f"{found.dsp_share:.0%}"),
-        ("on-chip memory, of the kind used most", "", ", ".join(_size(board)), f"{found.memory_share:.0%}"),
+        (escape(f"DSPs ({board.packing})"), f"{found.dsps:,}", f"{board.dsps:,}", f"{found.dsp_share:.0%}"),
+        ("on-chip memory, of the kind used most", "", escape(", ".join(_size(board))), f"{found.memory_share:.0%}"),
         (memory, f"{found.external_gb_s:.1f}", f"{board.memory_gb_s:g}", external),
         ("from the host, GB/s", f"{found.host_gb_s:.2f}", f"{board.host_gb_s:g}", f"{found.host_share:.0%}"),
     ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Finds the design that fits a board and is fastest: by trying all shapes of the engine that make sense."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ from spark_accel.errors import ConfigurationError
 from spark_accel.fpga.boards import Board
 from spark_accel.fpga.engine import Engine
 from spark_accel.fpga.estimate import MOST_DSPS, Design, Estimate, dsps, estimate, fitting_layout
+from spark_accel.fpga.memory import Layout
 from spark_accel.fpga.stages import Stage, stages
 from spark_accel.networks.plan import Plan
 
@@ -62,14 +64,12 @@ def _shapes(vec: int | None, lanes: int | None) -> Iterator[Engine]:
 
 
 def _most_engines(found: Sequence[Stage], board: Board, one: Design) -> Estimate | None:
-    best = None
-    while True:
-        design = replace(one, engines=1 if best is None else best[0].engines + 1)
-        on_a_die = -(-design.engines // board.dies) * dsps(board, one)
-        if on_a_die > board.dsps / board.dies * MOST_DSPS:
-            break
-        layout = fitting_layout(found, board, one.engine, design.engines, one.group)
-        if layout is None:
-            break
-        best = design, layout
-    return None if best is None else estimate(found, board, *best)
+    def layout(on_a_die: int) -> Layout | None:
+        if on_a_die * dsps(board, one) > board.dsps / board.dies * MOST_DSPS:
+            return None
+        return fitting_layout(found, board, one.engine, on_a_die * board.dies, one.group)
+
+    # Where so many do not fit, no more do: an engine takes a DSP at least.
+    most = bisect_left(range(1, board.dsps + 1), True, key=lambda on_a_die: layout(on_a_die) is None)
+    best = layout(most) if most else None
+    return None if best is None else estimate(found, board, replace(one, engines=most * board.dies), best)

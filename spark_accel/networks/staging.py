@@ -4,6 +4,7 @@ A model is made in a hidden folder of the repository, which the daemon does not 
 whole. Listing, installing and removing models is `spark_accel/model_store.py`'s.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -18,6 +19,7 @@ from safetensors import SafetensorError
 
 from spark_accel.errors import ModelError
 
+_MOST_VERSION = 10**18 - 1  # more digits no version has
 _STAGING = ".staging-"
 _ABANDONED_SECONDS = 60.0
 
@@ -54,7 +56,9 @@ def staging(repository: Path) -> Iterator[Path]:
             os.close(descriptor)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
-        free = f"; {shutil.disk_usage(repository).free >> 20} MiB are free" if repository.is_dir() else ""
+        # safetensors has no numbers of errors
+        room = isinstance(error, SafetensorError) or error.errno in (errno.ENOSPC, errno.EDQUOT)
+        free = f"; {shutil.disk_usage(repository).free >> 20} MiB are free" if room and repository.is_dir() else ""
         raise ModelError(f"the model repository {repository} can't be written: {reason}{free}") from error
     finally:
         if stage is not None:
@@ -72,11 +76,23 @@ def publish(model: Path, repository: Path) -> Path:
         with suppress(FileExistsError, OSError):  # somebody else was faster: a version more
             model.rename(target)
             return target / str(version)
-    number = max(versions(target), default=0) + 1
+    _next_version(target)
     for file in sorted(path for path in model.iterdir() if path.is_file()):
         file.replace(target / file.name)
-    (model / str(version)).rename(target / str(number))
-    return target / str(number)
+    while True:
+        number = _next_version(target)
+        try:
+            return (model / str(version)).rename(target / str(number))
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # those: somebody else was faster
+                raise
+
+
+def _next_version(model: Path) -> int:
+    latest = max(versions(model), default=0)
+    if latest == _MOST_VERSION:
+        raise ModelError(f"{model} has version {latest}, the last that there can be: remove or rename it")
+    return latest + 1
 
 
 def _sweep(repository: Path) -> None:
