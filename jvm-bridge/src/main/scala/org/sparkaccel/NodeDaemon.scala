@@ -27,36 +27,29 @@ final class NodeDaemon private (settings: Settings, python: String, disk: Path) 
     }
   }
 
-  private def connect(): DaemonClient = connect(NodeDaemon.Attempts)
-
-  /** A daemon that has just begun to leave still seems to answer to whoever starts one. */
+  /** A daemon that has just begun to leave still seems to answer to whoever starts one: then that is done again. A start
+    * that fails fails.
+    */
   @tailrec
-  private def connect(attempts: Int): DaemonClient = {
-    val result =
-      try Right(attachOrStart())
-      catch { case error: DaemonError if attempts > 1 && settings.daemonStart => Left(error) }
-    result match {
+  private def connect(starts: Int = 0): DaemonClient = {
+    val attached =
+      try Right(attach())
+      catch { case error: DaemonError if starts < NodeDaemon.Starts && settings.daemonStart => Left(error) }
+    attached match {
       case Right(client) => client
       case Left(_)       =>
-        Thread.sleep(NodeDaemon.PauseMillis)
-        connect(attempts - 1)
+        if (starts > 0) Thread.sleep(NodeDaemon.PauseMillis)
+        DaemonProcess.start(settings, python, new CompletableFuture)
+        connect(starts + 1)
     }
   }
-
-  private def attachOrStart(): DaemonClient =
-    try attach()
-    catch {
-      case _: DaemonError if settings.daemonStart =>
-        DaemonProcess.start(settings, python, new CompletableFuture)
-        attach()
-    }
 
   private def attach(): DaemonClient =
     new DaemonClient(settings.daemonSocket, s"process ${ProcessHandle.current.pid}", Some(disk))
 }
 
 object NodeDaemon {
-  private val Attempts = 4
+  private val Starts = 4
   private val PauseMillis = 500L
   private val daemons = new ConcurrentHashMap[Path, NodeDaemon]
 
