@@ -173,6 +173,24 @@ def test_an_output_larger_than_the_device_allows_is_refused(daemon: Daemon) -> N
     assert "('x' 4, 'y' 4,398,046,511,104): send smaller ones" in text
 
 
+def test_an_output_larger_than_an_answer_is_refused_before_the_kernel_runs(daemon: Daemon) -> None:
+    write_kernel(
+        daemon.repository,
+        "wide",
+        ENDLESS.replace("endless", "wide"),
+        parameters={"shapes": f"x[n], y[n * {2**26 + 1}]", "time_limit_seconds": "5"},
+    )
+    daemon.load("wide")
+
+    code, text = refusal(daemon, "wide", vector(np.ones(1, np.float32)))
+
+    assert code == "RESOURCE_EXHAUSTED"
+    assert text.startswith(
+        "268,435,460 bytes of outputs are wanted inline ('y' 268,435,460), and an answer holds at most"
+    )
+    assert "268,435,456: have them written to a shared-memory region" in text
+
+
 def test_what_a_kernel_does_not_write_is_0(daemon: Daemon) -> None:
     write_kernel(daemon.repository, "first_half", source("first_half", "if (i < n / 2) y[i] = x[i];"))
     daemon.load("first_half")

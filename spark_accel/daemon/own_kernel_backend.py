@@ -91,6 +91,7 @@ class OwnKernelBackend:
                 for tensor in (*self._definition.inputs, *self._definition.outputs)
             }
             self._check_memory(nbytes)
+            request.inline_bytes({name: nbytes[name] for name in bound.outputs})
             tensors = {
                 name: Guarded(self._context, self._copies, name, size, request.inputs.get(name))
                 for name, size in nbytes.items()
