@@ -216,6 +216,48 @@ def test_source_that_does_not_compile_is_refused_with_the_compilers_words(daemon
 
 
 @pytest.mark.parametrize(
+    "directive",
+    [
+        '#include "/etc/passwd"',
+        "# include </etc/passwd>",
+        '#include "../../etc/passwd"',
+        "#include PASSWD",
+        '%: include "/etc/passwd"',
+        '#/* */include "/etc/passwd"',
+        '#include /* */ "/etc/passwd"',
+        '#inc\\\nlude "/etc/passwd"',
+        '#include_next "/etc/passwd"',
+    ],
+)
+def test_a_kernel_that_includes_files_from_elsewhere_is_refused_before_a_compiler_shows_them(
+    daemon: Daemon, directive: str
+) -> None:
+    write_kernel(daemon.repository, "reader", f"{directive}\n{source('reader', '')}")
+
+    text = load_refused(daemon, "reader")
+
+    assert "a kernel is one file, and may include only what a driver brings" in text
+    assert "root" not in text
+
+
+def test_a_plain_include_is_the_compilers_matter(daemon: Daemon) -> None:
+    write_kernel(daemon.repository, "complex", f"#include <pyopencl-complex.h>\n{source('complex', 'y[i] = x[i];')}")
+
+    daemon.load("complex")
+
+
+def test_a_group_of_more_work_items_than_the_device_takes_is_refused_with_its_limit(daemon: Daemon) -> None:
+    sizes = {"kernel": "twice", "global_size": "100000000", "local_size": "100000000"}
+    write_kernel(daemon.repository, "grouped", TWICE, parameters=sizes)
+    daemon.load("grouped")
+
+    code, text = refusal(daemon, "grouped", vector(np.ones(1, np.float32)))
+
+    assert code == "INVALID_ARGUMENT"
+    assert "groups of local_size [100000000]: this device takes at most 4,096 work items in all" in text
+
+
+@pytest.mark.parametrize(
     ("text", "parameters", "said"),
     [
         (TWICE, {"kernel": "thrice"}, "portable.cl of model 'wrong' has no kernel 'thrice', only twice: set"),
