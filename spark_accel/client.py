@@ -174,7 +174,7 @@ class Client:
         parameters: dict[str, int | str] = {"top": top} | ({"device": device} if device else {})
 
         def run() -> TopClasses:
-            index, score = self._infer(network.name, [images], ("index", "score"), parameters, count)
+            index, score = self._infer(network.name, [images], ("index", "score"), parameters, images=count)
             return TopClasses(index, score)
 
         images = _images(network, region, count, offset)
@@ -186,7 +186,7 @@ class Client:
     ) -> Future[npt.NDArray[np.float32]]:
         """The logits, float32 [count, classes], of `count` images that lie as in `classify`."""
         images = _images(network, region, count, offset)
-        return self._threads.submit(lambda: self._infer(network.name, [images], ("logits",), {}, count)[0])
+        return self._threads.submit(lambda: self._infer(network.name, [images], ("logits",), {}, images=count)[0])
 
     def kernel(self, name: str, /, **values: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
         """Runs a kernel of the repository (docs/own-kernels.md): its outputs by name.
@@ -205,23 +205,25 @@ class Client:
     def run_kernel(self, kernel: Definition, values: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:
         """As `kernel`, without asking for its definition again."""
         tensors, scalars = calls.arguments(kernel, values)
-        size = sum(calls.padded(tensor.nbytes) for tensor in tensors.values())
-        region = self.borrow(1 << max(size - 1, calls.LEAST_BYTES - 1).bit_length())
-        placed: list[Placed] = []
-        offset = 0
-        for one in kernel.inputs:
-            tensor = tensors[one.name]
-            region.array[offset : offset + tensor.nbytes] = tensor.reshape(-1).view(np.uint8)
-            placed.append(Placed(one.name, one.datatype, tensor.shape, region.name, offset, tensor.nbytes))
-            offset += calls.padded(tensor.nbytes)
-        names = tuple(output.name for output in kernel.outputs)
+        spots = calls.spots(kernel, tensors, scalars)
+        region = self.borrow(calls.region_bytes(spots.values()))
+        placed = {
+            name: Placed(name, spot.tensor.datatype, spot.shape, region.name, spot.offset, spot.nbytes)
+            for name, spot in spots.items()
+        }
+        for name, tensor in tensors.items():
+            spots[name].array(region.array)[...] = tensor
+        inputs = [placed[one.name] for one in kernel.inputs]
+        results = [placed[one.name] for one in kernel.outputs if one.name in placed]
+        inline = tuple(one.name for one in kernel.outputs if one.name not in placed)
         try:
-            found = self._infer(kernel.model, placed, names, scalars)
+            found = dict(zip(inline, self._infer(kernel.model, inputs, inline, scalars, results=results), strict=True))
         except BaseException:
-            region.close()  # the daemon may still read it
+            region.close()  # the daemon may still use it
             raise
+        found |= {one.name: spots[one.name].array(region.array).copy() for one in results}
         self.give_back(region)
-        return dict(zip(names, found, strict=True))
+        return {one.name: found[one.name] for one in kernel.outputs}
 
     def device(self) -> str:
         """The daemon's devices for people: `cpu-0 (Portable Computing Language: AMD EPYC …)`."""
@@ -248,11 +250,13 @@ class Client:
         inputs: Sequence[Placed],
         outputs: tuple[str, ...],
         parameters: Mapping[str, int | float | str],
+        *,
         images: int = 0,
+        results: Sequence[Placed] = (),
     ) -> tuple[npt.NDArray[Any], ...]:
         def call(connection: Connection) -> tuple[npt.NDArray[Any], ...]:
             connection.load(model)
-            return connection.infer(model, inputs, outputs, parameters)
+            return connection.infer(model, inputs, outputs, parameters, results)
 
         began = time.monotonic()
         answer = self._again(call)

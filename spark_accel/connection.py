@@ -7,7 +7,7 @@ raises one of the package's errors.
 import difflib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ class Ending(Again):
 
 
 class Placed(NamedTuple):
-    """An input that lies at byte `offset` of a region; one of no bytes lies nowhere."""
+    """A tensor that lies at byte `offset` of a region; one of no bytes lies nowhere."""
 
     name: str
     datatype: str
@@ -180,19 +180,25 @@ class Connection:
         inputs: Iterable[Placed],
         outputs: tuple[str, ...],
         parameters: Mapping[str, int | float | str],
+        results: Sequence[Placed] = (),
     ) -> tuple[npt.NDArray[Any], ...]:
-        """Runs a model; gives these of its outputs. Integers of the parameters are int64."""
+        """Runs a model; gives these of its outputs. Integers of the parameters are int64.
+
+        `results` are outputs that are written to a region. Raises ModelError if they are of another shape or type.
+        """
         request = pb.ModelInferRequest(model_name=model)
         for placed in inputs:
             tensor = request.inputs.add(name=placed.name, datatype=placed.datatype, shape=placed.shape)
             if not placed.size:
                 request.raw_input_contents.append(b"")
                 continue
-            tensor.parameters["shared_memory_region"].string_param = placed.region
-            tensor.parameters["shared_memory_byte_size"].int64_param = placed.size
-            tensor.parameters["shared_memory_offset"].int64_param = placed.offset
+            _place(tensor, placed)
         for name in outputs:
             request.outputs.add(name=name)
+        for placed in results:
+            output = request.outputs.add(name=placed.name)
+            if placed.size:
+                _place(output, placed)
         for name, value in parameters.items():
             if isinstance(value, str):
                 request.parameters[name].string_param = value
@@ -203,6 +209,13 @@ class Connection:
         with self._of_model(model):
             response = self._of_thread().call(_MODEL_INFER, request.SerializeToString(), self._headers)
         answer = InferResult(pb.ModelInferResponse.FromString(response))
+        for placed in results:
+            found = answer.get_output(placed.name)
+            if (found.datatype, tuple(found.shape)) != (placed.datatype, placed.shape):
+                raise ModelError(
+                    f"output '{placed.name}' of model '{model}' is {found.datatype} {list(found.shape)}, expected"
+                    f" {placed.datatype} {list(placed.shape)}: the model was replaced, call it again"
+                )
         return tuple(answer.as_numpy(name) for name in outputs)
 
     def _of_thread(self) -> UnaryChannel:
@@ -243,6 +256,12 @@ class Connection:
             f"model '{name}' is not in the repository {repository}; {'nearest' if nearest else 'there are'}: {hint};"
             " 'spark-accel model import' puts one there"
         )
+
+
+def _place(tensor: Any, placed: Placed) -> None:  # noqa: ANN401 - an input or output of a ModelInferRequest
+    tensor.parameters["shared_memory_region"].string_param = placed.region
+    tensor.parameters["shared_memory_byte_size"].int64_param = placed.size
+    tensor.parameters["shared_memory_offset"].int64_param = placed.offset
 
 
 @contextmanager

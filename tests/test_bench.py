@@ -159,6 +159,7 @@ def test_the_page_loads_nothing(measured: Path) -> None:
         (["resnet50", "--images", "/nowhere"], "--images is '/nowhere': expected a folder that exists"),
         (["resnet50", "--model", "/nowhere.onnx"], "--model is '/nowhere.onnx': expected an ONNX file that exists"),
         (["resnet50", "--labels", __file__], "--labels needs --images"),
+        (["resnet50", "--images", "/", "--labels", __file__], "expected a CSV with the columns file (in --images) and"),
         (["resnet50", "--batches", "1,x"], "--batches is '1,x': expected numbers from 1 on"),
         (["resnet50", "--batches", "0"], "--batches is (0,): expected numbers from 1 on"),
         (["resnet50", "--threads", "9999"], "--threads is 9999: expected 1 to"),
@@ -207,14 +208,15 @@ def test_killed_it_leaves_no_process(network: Path) -> None:
 
 
 @pytest.mark.spark
-def test_interrupted_in_a_fit_it_leaves_no_spark_and_no_daemon() -> None:
+def test_interrupted_in_a_fit_it_leaves_no_spark_no_daemon_and_no_traceback() -> None:
     needs_the_jar()
     bench, family = begun("naive-bayes", "--peers", "none", "--scale", "0.002", "--rounds", "100000")
 
     bench.send_signal(signal.SIGINT)
-    bench.communicate(timeout=100)
+    _, said = bench.communicate(timeout=100)
 
     assert bench.returncode == 130
+    assert "Traceback" not in said
     eventually(lambda: not any(map(lives, family)), what="Spark ends")
     # That no daemon is left is what `_nothing_left_behind` of conftest.py sees to.
 

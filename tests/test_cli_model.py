@@ -45,6 +45,13 @@ def test_a_network_is_imported_listed_shown_and_removed(run: object, network: Pa
     assert json.loads(run("list", "--json").stdout) == []
 
 
+def test_a_piped_list_has_long_names_whole(run: object, tmp_path: Path) -> None:
+    name = "n" * 120
+    (tmp_path / "repository" / name).mkdir(parents=True)
+
+    assert name in run("list").stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

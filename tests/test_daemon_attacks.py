@@ -183,6 +183,13 @@ def test_counts_of_inputs_and_parameters_are_capped(daemon: Daemon) -> None:
     assert daemon.infer_refused(request(x(), **parameters))[0] == "INVALID_ARGUMENT"
 
 
+def test_a_device_is_not_echoed_at_any_length(daemon: Daemon) -> None:
+    assert daemon.infer_refused(request(x(), device="d" * 100_000)) == (
+        "INVALID_ARGUMENT",
+        "parameter 'device' has 100000 characters, expected the id of a device, as in 'cpu-0'",
+    )
+
+
 @pytest.mark.parametrize(
     "name", ["../repository/identity", "nm/../identity", "..", ".", "/etc", "identity/1", "a\\b", "a\0b"]
 )

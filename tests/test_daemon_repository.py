@@ -126,6 +126,18 @@ def test_a_model_without_version_folder_can_not_be_loaded(daemon: Daemon, model:
     [
         ("sequence_batching {}", "Unsupported: 'sequence_batching'"),
         ("model_transaction_policy { decoupled: true }", "Unsupported: decoupled answers"),
+        (
+            "dynamic_batching { priority_levels: 2 default_priority_level: 3 }",
+            "Invalid argument: default priority level must be in range [1, 2]",
+        ),
+        (
+            "dynamic_batching { priority_levels: 2 }",
+            "Invalid argument: default priority level must be in range [1, 2]",
+        ),
+        (
+            "dynamic_batching { priority_levels: 1 default_priority_level: 1 priority_queue_policy { key: 2 } }",
+            "Invalid argument: priority queue policy must have priority level in range [1, 1]",
+        ),
         ("max_batch_size: -1", "Invalid argument: 'max_batch_size' must be non-negative"),
         ('input { name: "z" dims: 1 }', "Invalid argument: input 'z'"),
         ('input { name: "x" data_type: TYPE_INT8 dims: 1 }', "Invalid argument: input 'x'"),
@@ -182,6 +194,30 @@ def test_a_broken_network_is_named_within_its_folder(daemon: Daemon, model: Path
     assert message.startswith(f"load failed for model '{model.name}': version 1 is at UNAVAILABLE state: {reason}")
     assert str(daemon.repository) not in message
     repair(daemon, model)
+
+
+def test_a_reason_that_no_message_can_hold_is_in_the_index_without_it(daemon: Daemon, model: Path) -> None:
+    (model / "config.pbtxt").write_text('backend: "bitstream"')
+    facts = {"family": "network", "board": "\ud800", "kernels": ["a"], "size": 1, "sha256": "b"}
+    (model / "1" / "bitstream.json").write_text(json.dumps(facts))
+    load_refused(daemon, model.name)
+
+    (reason,) = [found.reason for found in daemon.call("RepositoryIndex").models if found.name == model.name]
+
+    assert "is for board '?'" in reason
+    repair(daemon, model)
+
+
+def test_a_folder_whose_name_is_not_text_is_no_model_and_the_log_says_so(daemon: Daemon, model: Path) -> None:
+    folder = model.with_name("caf\udce9")
+    folder.mkdir()
+
+    names = [found.name for found in daemon.call("RepositoryIndex").models]
+
+    folder.rmdir()
+    assert model.name in names
+    assert not any(name.startswith("caf") for name in names)
+    assert "'caf\\udce9' in the model repository is no model" in (daemon.repository.parent / "daemon.log").read_text()
 
 
 def test_the_server_is_not_ready_after_a_failed_first_load_until_the_model_loads(daemon: Daemon, model: Path) -> None:

@@ -173,6 +173,24 @@ def test_an_output_larger_than_the_device_allows_is_refused(daemon: Daemon) -> N
     assert "('x' 4, 'y' 4,398,046,511,104): send smaller ones" in text
 
 
+def test_an_output_larger_than_an_answer_is_refused_before_the_kernel_runs(daemon: Daemon) -> None:
+    write_kernel(
+        daemon.repository,
+        "wide",
+        ENDLESS.replace("endless", "wide"),
+        parameters={"shapes": f"x[n], y[n * {2**26 + 1}]", "time_limit_seconds": "5"},
+    )
+    daemon.load("wide")
+
+    code, text = refusal(daemon, "wide", vector(np.ones(1, np.float32)))
+
+    assert code == "RESOURCE_EXHAUSTED"
+    assert text.startswith(
+        "268,435,460 bytes of outputs are wanted inline ('y' 268,435,460), and an answer holds at most"
+    )
+    assert "268,435,456: have them written to a shared-memory region" in text
+
+
 def test_what_a_kernel_does_not_write_is_0(daemon: Daemon) -> None:
     write_kernel(daemon.repository, "first_half", source("first_half", "if (i < n / 2) y[i] = x[i];"))
     daemon.load("first_half")
@@ -195,6 +213,48 @@ def test_source_that_does_not_compile_is_refused_with_the_compilers_words(daemon
     assert "undeclared" in text
     assert "/" not in text.split("undeclared")[0]
     assert len(text) < 4000
+
+
+@pytest.mark.parametrize(
+    "directive",
+    [
+        '#include "/etc/passwd"',
+        "# include </etc/passwd>",
+        '#include "../../etc/passwd"',
+        "#include PASSWD",
+        '%: include "/etc/passwd"',
+        '#/* */include "/etc/passwd"',
+        '#include /* */ "/etc/passwd"',
+        '#inc\\\nlude "/etc/passwd"',
+        '#include_next "/etc/passwd"',
+    ],
+)
+def test_a_kernel_that_includes_files_from_elsewhere_is_refused_before_a_compiler_shows_them(
+    daemon: Daemon, directive: str
+) -> None:
+    write_kernel(daemon.repository, "reader", f"{directive}\n{source('reader', '')}")
+
+    text = load_refused(daemon, "reader")
+
+    assert "a kernel is one file, and may include only what a driver brings" in text
+    assert "root" not in text
+
+
+def test_a_plain_include_is_the_compilers_matter(daemon: Daemon) -> None:
+    write_kernel(daemon.repository, "complex", f"#include <pyopencl-complex.h>\n{source('complex', 'y[i] = x[i];')}")
+
+    daemon.load("complex")
+
+
+def test_a_group_of_more_work_items_than_the_device_takes_is_refused_with_its_limit(daemon: Daemon) -> None:
+    sizes = {"kernel": "twice", "global_size": "100000000", "local_size": "100000000"}
+    write_kernel(daemon.repository, "grouped", TWICE, parameters=sizes)
+    daemon.load("grouped")
+
+    code, text = refusal(daemon, "grouped", vector(np.ones(1, np.float32)))
+
+    assert code == "INVALID_ARGUMENT"
+    assert "groups of local_size [100000000]: this device takes at most 4,096 work items in all" in text
 
 
 @pytest.mark.parametrize(

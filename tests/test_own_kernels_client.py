@@ -1,5 +1,6 @@
 """Kernels of users from Python: what the client takes, what it gives, what it says when a kernel fails."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,6 +17,12 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("node")
     install_examples(folder / "repository")
     write_kernel(folder / "repository", "twice", TWICE)
+    write_kernel(
+        folder / "repository",
+        "wide",
+        TWICE.replace("twice", "wide"),
+        parameters={"shapes": f"x[n], y[n * {2**26 + 1}]"},
+    )
     write_kernel(folder / "repository", "behind", BEHIND)
     write_kernel(folder / "repository", "endless", ENDLESS, parameters={"time_limit_seconds": "1.5"})
     write_kernel(folder / "repository", "broken", source("broken", "y[i] = undeclared;"))
@@ -35,6 +42,19 @@ def test_outputs_come_by_name_as_arrays_of_their_types(client: Client) -> None:
         "put": (np.float32, (100,)),
     }
     np.testing.assert_allclose(answer["call"], black_scholes(**columns, rate=0.03)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_outputs_too_large_for_an_answer_come_by_region(client: Client) -> None:
+    y = client.kernel("wide", x=[3])["y"]
+
+    assert (y.shape, y[:2].tolist()) == ((2**26 + 1,), [6, 0])
+
+
+def test_a_kernel_that_was_replaced_since_it_was_asked_about_is_an_error(client: Client) -> None:
+    asked = dataclasses.replace(client.kernel_definition("twice"), outputs=client.kernel_definition("wide").outputs)
+
+    with pytest.raises(ModelError, match=r"output 'y' of model 'twice' is FP32 \[1\], expected FP32 \[67108865\]"):
+        client.run_kernel(asked, {"x": [1]})
 
 
 def test_lists_and_wider_numbers_are_taken(client: Client) -> None:

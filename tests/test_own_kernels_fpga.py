@@ -9,6 +9,7 @@ from kernel_models import TWICE, black_scholes, install_examples, options, write
 from nodes import devices, node
 
 from spark_accel.client import Client
+from spark_accel.errors import ModelError
 from spark_accel.settings import Settings
 
 # Not what its name says: the answer tells which file was taken.
@@ -53,6 +54,15 @@ def test_black_scholes_is_its_definition_in_numpy(fpga: tuple[Settings, Client])
     call, put = black_scholes(**columns, rate=0.03)
     np.testing.assert_allclose(answer["call"], call, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(answer["put"], put, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("text", ["", "\0\1"])
+def test_source_without_a_kernel_is_refused_as_on_a_processor(fpga: tuple[Settings, Client], text: str) -> None:
+    settings, client = fpga
+    write_kernel(settings.repository, "nothing", text)
+
+    with pytest.raises(ModelError, match=r"portable.cl of model 'nothing' has no kernel 'nothing', only none: set"):
+        client.kernel("nothing", x=[1])
 
 
 def test_source_with_channels_comes_before_what_all_devices_take(fpga: tuple[Settings, Client]) -> None:

@@ -34,3 +34,12 @@ def test_instance_groups_choose_devices(groups: str, expected: list[str]) -> Non
     config = text_format.Parse(groups, ModelConfig())
 
     assert [one.id for one in devices_for(config.instance_group, ALL)] == expected
+
+
+def test_a_name_that_is_no_device_is_logged_with_the_devices_that_it_means(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    config = text_format.Parse('instance_group [{ name: "fgpa" kind: KIND_GPU }, { name: "fpga" }]', ModelConfig())
+
+    devices_for(config.instance_group, ALL)
+
+    assert caplog.messages == ["instance_group 'fgpa' names no device or kind; by its own kind it means gpu-0, gpu-1"]

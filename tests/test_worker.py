@@ -20,7 +20,9 @@ from nodes import gone, write_network
 from plans import random_images
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from spark_accel.daemon import batch_messages, thread_budget
+from spark_accel.daemon import batch_messages, grpc_messages, thread_budget
+from spark_accel.daemon.backends import Backends
+from spark_accel.daemon.batch_request import BatchRequest, Input
 from spark_accel.daemon.devices import REFERENCE
 from spark_accel.daemon.link import Header
 from spark_accel.daemon.model_config import ModelLoadError
@@ -222,6 +224,20 @@ def test_large_tensors_go_through_inline_and_by_region(tmp_path: Path) -> None:
 
     os.close(descriptor)
     assert [outcome.outputs[0].data == data for outcome in outcomes] == [True, True]
+
+
+def test_outputs_inline_are_refused_above_the_size_of_a_message_also_those_of_a_batch_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grpc_messages, "MAX_BYTES", 100)
+    identity = Backends(None, "auto").load("identity", Path("/"), IDENTITY["config"])
+    elements = (26, 20, 5, 6)
+    requests = [BatchRequest({"x": Input("x", "FP32", (n,), bytes(4 * n))}, {}, {}, 1, "") for n in elements]
+
+    outcomes = identity.begin(requests, lambda: None).result()
+
+    codes = [one.code.name if isinstance(one, RequestError) else None for one in outcomes]
+    assert codes == ["RESOURCE_EXHAUSTED", None, None, "UNAVAILABLE"]
 
 
 def test_strings_in_a_region_are_checked_before_they_are_used(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What the contenders are given: one network and the same images, in a folder that lasts as long as the bench."""
 
-import csv
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,20 +70,11 @@ def prepare(options: Options, folder: Path) -> NetworkInputs:
 def _labelled(
     options: Options, side: tuple[int, int], resize: int, folder: Path
 ) -> tuple[Path | None, tuple[int, ...]]:
-    if not options.labels:
+    rows = options.labelled()
+    if not rows:
         return None, ()
-    with Path(options.labels).open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    try:
-        right = tuple(int(row["class_index"]) for row in rows)
-        pixels = [_decode(Path(options.images) / row["file"], side, resize) for row in rows]
-    except (KeyError, ValueError, OSError) as error:
-        raise ConfigurationError(
-            f"--labels {options.labels}: expected a CSV with the columns file (in --images) and class_index: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    np.save(folder / "labelled.npy", np.stack(pixels))
-    return folder / "labelled.npy", right
+    np.save(folder / "labelled.npy", np.stack([_decode(path, side, resize) for path, _ in rows]))
+    return folder / "labelled.npy", tuple(right for _, right in rows)
 
 
 def _decode(path: Path, side: tuple[int, int], resize: int) -> UInt8:

@@ -1,5 +1,6 @@
 """What the command line of the suite may ask for, checked once for all benches."""
 
+import csv
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -53,7 +54,25 @@ class Options:
                 raise ConfigurationError(f"{name} is {value!r}: expected {expected}")
         if self.labels and not self.images:
             raise ConfigurationError("--labels needs --images: the folder that its files lie in")
+        self.labelled()
         return self
+
+    def labelled(self) -> list[tuple[Path, int]]:
+        """The photographs in `labels` and their classes; raises ConfigurationError for a file of another form."""
+        if not self.labels:
+            return []
+        try:
+            with Path(self.labels).open(encoding="utf-8", newline="") as file:
+                found = [(Path(self.images) / row["file"], int(row["class_index"])) for row in csv.DictReader(file)]
+            absent = next((path for path, _ in found if not path.is_file()), None)
+            if absent or not found:
+                raise ValueError(f"{absent} is not there" if absent else "no rows")
+        except (KeyError, TypeError, ValueError, OSError, csv.Error) as error:
+            raise ConfigurationError(
+                f"--labels {self.labels}: expected a CSV with the columns file (in --images) and class_index: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return found
 
     def to_json(self) -> str:
         """For another process."""

@@ -1,6 +1,7 @@
 """A Spark session for a bench, with a daemon of its own; neither outlives the `with`, however that ends."""
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -31,10 +32,24 @@ def session(folder: Path, threads: int, accelerated: bool, conf: Mapping[str, st
         **conf,
     }
     spark = SparkSession.builder.master(f"local[{threads}]").config(map=given).getOrCreate()
+    # Spark's own handler asks the JVM in the middle of another question to it, which fails with a traceback.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    logging.getLogger().addFilter(_is_no_interrupt)
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # what it says of a connection that broke, it raises, too
     try:
         yield spark
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        spark.sparkContext.setLogLevel("OFF")  # what its tasks say of their end is nobody's concern
+        raise
     finally:
-        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough: what follows must come to its end
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough: what follows must come to its end
         spark.stop()
         end_daemon(from_spark({key: value for key, value in given.items() if key.startswith("spark.accel.")}))
         signal.signal(signal.SIGINT, interrupt)
+        logging.getLogger().removeFilter(_is_no_interrupt)
+
+
+def _is_no_interrupt(record: logging.LogRecord) -> bool:
+    """Keeps py4j from logging the KeyboardInterrupt that it passes on."""
+    return record.exc_info is None or record.exc_info[0] is not KeyboardInterrupt

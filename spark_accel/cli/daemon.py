@@ -2,11 +2,13 @@
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from spark_accel import settings
+from spark_accel.cli import tables
 from spark_accel.settings import Settings
 
 Socket = Annotated[str | None, typer.Option(help="The daemon's Unix socket (spark.accel.daemon.socket).")]
@@ -18,7 +20,13 @@ Device = Annotated[
     ),
 ]
 
-_PIPED_WIDTH = 180
+# By field: what a column of it is called for people, and how its values are written.
+_QUANTITIES: dict[str, tuple[str, Callable[[int], str]]] = {
+    "memory_bytes": ("memory", tables.size),
+    "byte_size": ("size", tables.size),
+    "offset": ("offset", tables.size),
+    "reprogramming_ns": ("reprogramming", tables.duration),
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -34,10 +42,13 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> None:
         """Run the node daemon, which drives this node's devices for all executors and tasks of the user."""
+        from spark_accel import endpoint  # noqa: PLC0415
         from spark_accel.daemon import devices  # noqa: PLC0415 - each command loads only what it needs
 
         chosen = chosen_settings(socket, repository, device)
         devices.check_form(chosen.device)
+        if endpoint.answers(chosen.daemon_socket):
+            _say_unused(chosen, {"--repository": repository, "--device": device})
         if background:
             from spark_accel import launch  # noqa: PLC0415
 
@@ -71,21 +82,30 @@ def chosen_settings(socket: str | None, repository: str | None, device: str | No
     return settings.override(settings.from_environment(), **given)
 
 
+def _say_unused(chosen: Settings, options: dict[str, str | None]) -> None:
+    given = " and ".join(option for option, value in options.items() if value is not None)
+    if given:
+        print(
+            f"spark-accel: {given}: not used, a daemon runs at {chosen.daemon_socket} already; end it first, or give"
+            " another --socket",
+            file=sys.stderr,
+        )
+
+
 def _print(facts: dict[str, Any]) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     daemon = facts["daemon"]
-    console.print(f"daemon {daemon['version']}, process {daemon['pid']}, at {daemon['socket']}", highlight=False)
+    print(f"daemon {daemon['version']}, process {daemon['pid']}, at {daemon['socket']}")
     for title in ("devices", "models", "leases", "regions"):
         rows = facts[title]
         if not rows:
-            console.print(f"no {title}")
+            print(f"no {title}{': the daemon says why in its log' if title == 'devices' else ''}")
             continue
         table = Table(title=title, title_justify="left")
         for key in rows[0]:
-            table.add_column(key.replace("_", " "), overflow="fold")
+            table.add_column(_QUANTITIES[key][0] if key in _QUANTITIES else key.replace("_", " "), overflow="fold")
         for row in rows:
-            table.add_row(*(str(value) for value in row.values()))
-        console.print(table)
+            shown = (_QUANTITIES[key][1](value) if key in _QUANTITIES else str(value) for key, value in row.items())
+            table.add_row(*shown)
+        tables.show(table)

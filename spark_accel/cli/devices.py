@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spark_accel import settings
+from spark_accel.cli import tables
 
 if TYPE_CHECKING:
     from spark_accel.daemon.devices import DeviceFacts
@@ -31,14 +32,11 @@ def register(app: typer.Typer) -> None:
 
 
 def _print(facts: "Sequence[DeviceFacts]", selected: "Sequence[DeviceFacts]") -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Column, Table  # noqa: PLC0415
 
     table = Table("selected", Column("id", no_wrap=True), "kind", "platform", "name", "compute units", "memory")
     for one in facts:
         units = str(one.compute_units or "")
-        memory = f"{one.memory_bytes / 2**30:.1f} GiB" if one.memory_bytes else ""
+        memory = tables.size(one.memory_bytes) if one.memory_bytes else ""
         table.add_row("yes" if one in selected else "", one.id, one.kind, one.platform, one.name, units, memory)
-    # Names are what spark.accel.device is chosen by: no terminal, no reason to cut them.
-    console = Console()
-    (console if console.is_terminal else Console(width=200)).print(table)
+    tables.show(table)

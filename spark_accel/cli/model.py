@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from spark_accel.cli import tables
 from spark_accel.cli.daemon import Device, Repository, Socket, chosen_settings
 from spark_accel.errors import ModelError
 
@@ -97,17 +98,14 @@ def _list(socket: Socket = None, repository: Repository = None, device: Device =
     if as_json:
         print(json.dumps([asdict(model) for model in found]))
         return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Column, Table  # noqa: PLC0415
 
-    table = Table("name", "versions", "classes", "size", "source", "problem")
+    table = Table(Column("name", overflow="fold"), "versions", "classes", "size", "source", "problem")
     for model in found:
         versions = ", ".join(map(str, model.versions))
-        size = f"{model.size / 2**20:.1f} MiB"
-        table.add_row(
-            model.name, versions, str(model.classes or ""), size, model.parameters.get("source", ""), model.problem
-        )
-    Console().print(table)
+        size, source = tables.size(model.size), model.parameters.get("source", "")
+        table.add_row(model.name, versions, str(model.classes or ""), size, source, model.problem)
+    tables.show(table)
 
 
 def _show(

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-from spark_accel.daemon import byte_strings
+from grpc import StatusCode
+
+from spark_accel.daemon import byte_strings, grpc_messages
 from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.link import Buffer
@@ -156,7 +158,14 @@ class Identity:
 
     def begin(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> Begun[list[Outcome]]:
         """See Backend."""
-        outcomes = [self._copy(request) for request in requests]
+        outcomes: list[Outcome] = []
+        room = grpc_messages.MAX_BYTES  # a batch has one answer
+        for request in requests:
+            try:
+                room -= self._inline_bytes(request, room)
+                outcomes.append(self._copy(request))
+            except RequestError as error:
+                outcomes.append(error)
         lap()
 
         def result() -> list[Outcome]:
@@ -168,19 +177,29 @@ class Identity:
 
         return Begun(result)
 
-    def _copy(self, request: BatchRequest) -> Outcome:
+    def _inline_bytes(self, request: BatchRequest, room: int) -> int:
+        """See BatchRequest; raises RequestError, too, for more than the `room` that the requests before leave."""
+        sizes = {name: request.inputs[source].nbytes for source, name in self._pairs if source in request.inputs}
+        inline = request.inline_bytes(sizes)
+        if inline > room:
+            raise RequestError(
+                StatusCode.UNAVAILABLE,
+                f"the outputs of requests that ran together are too many for one answer ({inline:,} bytes, and"
+                f" {grpc_messages.MAX_BYTES - room:,} of others): send the request again",
+            )
+        return inline
+
+    def _copy(self, request: BatchRequest) -> list[Output]:
+        """Raises RequestError."""
         outputs = []
-        try:
-            for source, name in self._pairs:
-                if source not in request.inputs or not request.wants(name):
-                    continue  # an optional input that was left out, or an output that nobody wants
-                tensor = request.inputs[source]
-                data = tensor.read()
-                if tensor.datatype == "BYTES" and not tensor.inline:
-                    byte_strings.check(bytes(data), tensor.elements, source, self._name, request.id)
-                outputs.append(Output(name, tensor.datatype, tensor.shape, data))
-        except RequestError as error:
-            return error
+        for source, name in self._pairs:
+            if source not in request.inputs or not request.wants(name):
+                continue  # an optional input that was left out, or an output that nobody wants
+            tensor = request.inputs[source]
+            data = tensor.read()
+            if tensor.datatype == "BYTES" and not tensor.inline:
+                byte_strings.check(bytes(data), tensor.elements, source, self._name, request.id)
+            outputs.append(Output(name, tensor.datatype, tensor.shape, data))
         return outputs
 
 

@@ -160,6 +160,7 @@ def check(config: ModelConfig, folder: Path) -> None:
         raise _invalid(
             f"'priority_levels' must be at most {_MAX_PRIORITY_LEVELS} for model '{config.name}', got {levels}"
         )
+    _check_priorities(config)
     for kind, tensors in (("input", config.input), ("output", config.output)):
         for name, count in Counter(tensor.name for tensor in tensors).items():
             if count > 1 or not name:
@@ -200,6 +201,23 @@ def metadata(model: LoadedModel, versions: Iterable[int]) -> pb.ModelMetadataRes
         inputs=inputs,
         outputs=outputs,
     )
+
+
+def _check_priorities(config: ModelConfig) -> None:
+    batching = config.dynamic_batching
+    levels = batching.priority_levels
+    if not levels:
+        return
+    if not 1 <= batching.default_priority_level <= levels:
+        raise _invalid(
+            f"default priority level must be in range [1, {levels}] for {config.name}, got"
+            f" {batching.default_priority_level}"
+        )
+    for level in sorted(batching.priority_queue_policy):
+        if not 1 <= level <= levels:
+            raise _invalid(
+                f"priority queue policy must have priority level in range [1, {levels}] for {config.name}, got {level}"
+            )
 
 
 def _check_tensor(tensor: ModelInput | ModelOutput, kind: str, model: str) -> None:

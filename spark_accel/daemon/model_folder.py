@@ -3,6 +3,8 @@
 Only reads; which of it is loaded is `repository.py`'s. Names come from clients: none with parts of a path is looked up.
 """
 
+import functools
+import logging
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from spark_accel.daemon.request import RequestError
 
 Fingerprint = tuple[tuple[str, int, int], ...]
 """Of a folder: path, time of change in ns and size of every file."""
+
+_log = logging.getLogger(__name__)
 
 
 class PollError(Exception):
@@ -47,11 +51,15 @@ def check_name(name: str) -> None:
 
 
 def names(repository: Path) -> list[str]:
-    """The models that have a folder, sorted; none where the repository itself is missing."""
+    """The models that have a folder, sorted; none where the repository itself is missing.
+
+    A folder whose name is not UTF-8 is none: no message can hold it.
+    """
     try:
-        return sorted(entry.name for entry in repository.iterdir() if entry.is_dir() and entry.name[0] != ".")
+        found = [entry.name for entry in repository.iterdir() if entry.is_dir() and entry.name[0] != "."]
     except OSError:
         return []
+    return sorted(name for name in found if _is_text(name))
 
 
 def poll(repository: Path, name: str) -> ModelFolder:
@@ -81,6 +89,16 @@ def served(config: ModelConfig, versions: Collection[int]) -> list[int]:
     if policy.HasField("specific"):
         return sorted(set(policy.specific.versions).intersection(versions))
     return sorted(versions)[-max(1, policy.latest.num_versions) :]
+
+
+@functools.cache  # so that the log has it once
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        _log.warning("%a in the model repository is no model: its name is not UTF-8; rename the folder", name)
+        return False
+    return True
 
 
 def _facts(file: Path) -> os.stat_result:

@@ -28,6 +28,8 @@ from spark_accel.errors import ModelError
 from spark_accel.own_kernels import binding, definition
 from spark_accel.own_kernels.binding import BindingError, Bound
 
+_TOO_LARGE = (cl.status_code.INVALID_WORK_GROUP_SIZE, cl.status_code.INVALID_WORK_ITEM_SIZE)  # is a group
+
 
 @dataclass(frozen=True, eq=False)
 class _Staged:
@@ -91,6 +93,7 @@ class OwnKernelBackend:
                 for tensor in (*self._definition.inputs, *self._definition.outputs)
             }
             self._check_memory(nbytes)
+            request.inline_bytes({name: nbytes[name] for name in bound.outputs})
             tensors = {
                 name: Guarded(self._context, self._copies, name, size, request.inputs.get(name))
                 for name, size in nbytes.items()
@@ -149,8 +152,19 @@ class OwnKernelBackend:
     def _not_run(self, bound: Bound, error: cl.Error) -> RequestError:
         if isinstance(error, cl.MemoryError):
             return RequestError(StatusCode.RESOURCE_EXHAUSTED, f"{self._where}: {error}; send smaller tensors")
+        if error.code in _TOO_LARGE:
+            return RequestError(StatusCode.INVALID_ARGUMENT, self._too_large(bound))
         sizes = f"global_size {list(bound.global_size)}, local_size {list(bound.local_size or ()) or 'of the driver'}"
         return RequestError(StatusCode.INTERNAL, f"{self._where} did not run ({sizes}): {error}")
+
+    def _too_large(self, bound: Bound) -> str:
+        (device,) = self._context.devices
+        most = self._kernel.get_work_group_info(cl.kernel_work_group_info.WORK_GROUP_SIZE, device)
+        return (
+            f"{self._where} can't run in groups of local_size {list(bound.local_size or ())}: this device takes at most"
+            f" {most:,} work items in all, and {list(device.max_work_item_sizes)} in each dimension; change local_size"
+            " in config.pbtxt"
+        )
 
     @property
     def _where(self) -> str:

@@ -39,6 +39,13 @@ _TYPES = {
     "FP32": "float",
     "FP64": "double",
 }
+# A directive that puts another file into the source, as C99 and C++ write it, or one that a comment hides. Comments are
+# looked at like all else: telling them apart takes a compiler.
+_INCLUDE = re.compile(
+    r"(?:#|%:|\?\?=)[ \t\v\f\0]*"
+    r"""(?:/\*|(?:include|include_next|import|embed)\b[ \t\v\f\0]*(?P<file>"[^"\n]*"|<[^>\n]*>|[^\n]*))"""
+)
+_SPLICE = re.compile(r"(?:\\|\?\?/)[ \t\f\v]*(?:\r\n|\r|\n)")
 _TYPE = re.compile(r"(?:(unsigned) )?([a-z]+?)(?:2|3|4|8|16)?(\*?)")
 
 
@@ -50,9 +57,8 @@ def load(folder: Path, definition: Definition, context: cl.Context) -> tuple[cl.
     try:
         found = cl.Kernel(program, definition.kernel)
     except _BUILD:
-        names = str(program.kernel_names).replace(";", ", ")
         raise BackendError(
-            f"Invalid argument: {where} has no kernel '{definition.kernel}', only {names or 'none'}: set the parameter"
+            f"Invalid argument: {where} has no kernel '{definition.kernel}', only {_names(program)}: set the parameter"
             " 'kernel' in config.pbtxt to the one that is meant"
         ) from None
     if found.num_args != len(definition.arguments):
@@ -102,6 +108,7 @@ def _built(path: Path, definition: Definition, context: cl.Context, device: cl.D
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BackendError(f"Invalid argument: {where} can't be read as UTF-8: {type(error).__name__}") from None
+    _check_includes(source, where)
     program = cl.Program(context, source)
     with warnings.catch_warnings():
         # Looked at before, it is built without pyopencl's own cache, which is not safe for several processes and keeps
@@ -117,6 +124,24 @@ def _built(path: Path, definition: Definition, context: cl.Context, device: cl.D
         cut = f"{text[:_SHOWN]} …" if len(text) > _SHOWN else text
         raise BackendError(f"Invalid argument: {where} does not compile:\n{cut}") from None
     return program
+
+
+def _check_includes(source: str, where: str) -> None:
+    """Refuses files from elsewhere: the compiler would show their lines, and clients get its words."""
+    for match in _INCLUDE.finditer(_SPLICE.sub("", source)):
+        file = match["file"] or ""
+        if file[:1] not in ('"', "<") or file[1:2] == "/" or ".." in file:
+            raise BackendError(
+                f"Invalid argument: {where} has '{match[0].strip()[:100]}': a kernel is one file, and may include only"
+                ' what a driver brings, as in #include "NAME"'
+            )
+
+
+def _names(program: cl.Program) -> str:
+    try:
+        return str(program.kernel_names).replace(";", ", ") or "none"
+    except _BUILD:  # Intel's runtime for FPGAs, of a program without kernels
+        return "none"
 
 
 def _check_argument(kernel: cl.Kernel, index: int, name: str, definition: Definition, where: str) -> None:

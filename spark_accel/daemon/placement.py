@@ -5,6 +5,7 @@ its kind does: KIND_CPU is the processor, KIND_GPU are the graphics cards with t
 kind all devices. A device runs one batch at a time: `count` counts for nothing.
 """
 
+import logging
 import re
 from collections.abc import Iterable, Sequence
 
@@ -12,11 +13,18 @@ from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
 from spark_accel.daemon.devices import KINDS, REFERENCE, DeviceFacts
 
+_log = logging.getLogger(__name__)
+
 _SELECTOR = re.compile(r"(?:fpga|fpga-emulator|gpu|cpu)-\d+|" + "|".join((*KINDS, REFERENCE.kind)))
 
 
 def devices_for(groups: Sequence[ModelInstanceGroup], there: Iterable[DeviceFacts]) -> tuple[DeviceFacts, ...]:
-    """Those of the devices that one of the groups means; all without a group."""
+    """Those of the devices that one of the groups means; all without a group. Logs what a free name means."""
+    there = tuple(there)
+    for group in groups:
+        if group.name and not _SELECTOR.fullmatch(group.name):
+            meant = ", ".join(device.id for device in there if _means(group, device)) or "none"
+            _log.info("instance_group '%s' names no device or kind; by its own kind it means %s", group.name, meant)
     return tuple(device for device in there if not groups or any(_means(group, device) for group in groups))
 
 

@@ -219,6 +219,7 @@ class Repository:
                 await self._loader.load(model)
             except ModelLoadError as error:
                 reason = str(error).replace(f"{found.path}{os.sep}", "")  # where the repository is, is not told
+                reason = reason.encode(errors="replace").decode()  # it may quote a file that holds no text
                 failures.append(f"version {number} is at UNAVAILABLE state: {reason};")
                 if not serves:
                     version.state, version.reason = UNAVAILABLE, reason

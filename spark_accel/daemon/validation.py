@@ -19,6 +19,7 @@ from spark_accel.daemon.request import InferenceRequest, InputTensor, RegionSlic
 
 MAX_PARTS = 1024  # inputs, outputs or parameters of one request
 _MAX_SHOWN = 16
+_MAX_DEVICE = 100  # characters; ids are short
 _FINAL_RESPONSE = "triton_enable_empty_final_response"
 _BATCH_NOTE = (
     " NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each"
@@ -60,7 +61,7 @@ def validate(request: pb.ModelInferRequest, model: LoadedModel, regions: Regions
         batch=inputs[0].shape[0] if model.batches and inputs else 1,
         priority=_priority(request, model) if request.parameters else 0,
         timeout_us=_timeout(request) if request.parameters else 0,
-        device=request.parameters["device"].string_param if "device" in request.parameters else "",
+        device=_device(request) if request.parameters else "",
         lease=lease,
     )
 
@@ -109,6 +110,15 @@ def _priority(request: pb.ModelInferRequest, model: LoadedModel) -> int:
 
 def _timeout(request: pb.ModelInferRequest) -> int:
     return int(request.parameters["timeout"].int64_param % 2**64) if "timeout" in request.parameters else 0
+
+
+def _device(request: pb.ModelInferRequest) -> str:
+    if "device" not in request.parameters:
+        return ""
+    device: str = request.parameters["device"].string_param
+    if len(device) > _MAX_DEVICE:
+        raise _invalid(f"parameter 'device' has {len(device)} characters, expected the id of a device, as in 'cpu-0'")
+    return device
 
 
 def _output(tensor: pb.ModelInferRequest.InferRequestedOutputTensor, regions: Regions) -> RequestedOutput:

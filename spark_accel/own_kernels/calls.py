@@ -1,25 +1,73 @@
-"""What a caller gives a kernel, as the kernel takes it: arrays of its inputs' types, and scalars.
+"""What a caller gives a kernel, as the kernel takes it: arrays of its inputs' types, scalars, tensors in a region.
 
 Sending them is `client.py`'s; whether shapes fit, the daemon says.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from spark_accel.own_kernels.binding import DTYPES
-from spark_accel.own_kernels.definition import Definition
+from spark_accel.own_kernels import binding
+from spark_accel.own_kernels.binding import DTYPES, BindingError
+from spark_accel.own_kernels.definition import Definition, Tensor
 
-LEAST_BYTES = 4096  # of a region
 _ALIGNMENT = 64  # bytes
+_LEAST_BYTES, _STEP_BYTES = 2**12, 2**26  # of regions: the smallest, and what large ones are multiples of
 _WHOLE = ("iu", "ui")  # kinds of integers, whose values are looked at
 
 
-def padded(nbytes: int) -> int:
-    """How many bytes a tensor takes in a region."""
-    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+@dataclass(frozen=True)
+class Spot:
+    """Where a tensor of this shape lies in a region: `nbytes` at `offset`."""
+
+    tensor: Tensor
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        """The size in bytes."""
+        return math.prod(self.shape) * DTYPES[self.tensor.datatype].itemsize
+
+    @property
+    def end(self) -> int:
+        """Where the next one may lie."""
+        return self.offset + -(-self.nbytes // _ALIGNMENT) * _ALIGNMENT
+
+    def array(self, memory: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """The tensor in the region's memory."""
+        found = memory[self.offset : self.offset + self.nbytes].view(DTYPES[self.tensor.datatype])
+        return found.reshape(self.shape)
+
+
+def spots(
+    kernel: Definition, tensors: Mapping[str, npt.NDArray[Any]], scalars: Mapping[str, int | float]
+) -> dict[str, Spot]:
+    """Where the inputs lie in a region, and the outputs behind them, by name.
+
+    Outputs have no place if the request does not fit the kernel (the daemon says why), or if numpy has no such type.
+    """
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    shapes |= _output_shapes(kernel, shapes, scalars)
+    found: dict[str, Spot] = {}
+    offset = 0
+    for tensor in (*kernel.inputs, *kernel.outputs):
+        if tensor.name in shapes:
+            found[tensor.name] = Spot(tensor, shapes[tensor.name], offset)
+            offset = found[tensor.name].end
+    return found
+
+
+def region_bytes(spots: Iterable[Spot]) -> int:
+    """The size of a region for all of them: one of few sizes, so that it can be used again."""
+    needed = max((spot.end for spot in spots), default=0)
+    if needed > _STEP_BYTES:
+        return -(-needed // _STEP_BYTES) * _STEP_BYTES
+    return 1 << max(needed - 1, _LEAST_BYTES - 1).bit_length()
 
 
 def arguments(
@@ -66,6 +114,18 @@ def dtype_of(kernel: Definition, name: str, datatype: str) -> "np.dtype[Any]":
     if datatype not in DTYPES:
         raise TypeError(f"'{name}' of kernel '{kernel.model}' is {datatype}, for which numpy has no type")
     return DTYPES[datatype]
+
+
+def _output_shapes(
+    kernel: Definition, shapes: Mapping[str, tuple[int, ...]], scalars: Mapping[str, int | float]
+) -> dict[str, tuple[int, ...]]:
+    if any(len(shapes[tensor.name]) != len(tensor.dims) for tensor in kernel.inputs):
+        return {}
+    try:
+        found = binding.bind(kernel, shapes, scalars).outputs
+    except BindingError:
+        return {}
+    return {tensor.name: found[tensor.name] for tensor in kernel.outputs if tensor.datatype in DTYPES}
 
 
 def _scalar(kernel: Definition, name: str, value: npt.ArrayLike) -> int | float:

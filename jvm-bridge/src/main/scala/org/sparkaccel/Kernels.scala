@@ -14,7 +14,7 @@ import org.apache.spark.ml.accel.FitContext
 object Kernels {
 
   /** The outputs for these inputs and scalars, which are Int, Long, Float or Double. The daemon is started where none
-    * runs; tensors travel with the request, at most 256 MiB.
+    * runs; tensors travel with the request and its answer, at most 256 MiB each.
     *
     * Throws [[KernelFailed]] with the daemon's words where the kernel is not there, refuses the request or fails, and
     * [[DaemonError]] where no daemon can be had.
