@@ -6,11 +6,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import eventually
 from daemons import MODELS, Daemon, region_file, running, slow_request, write_model
 from infer_requests import X4, request, x
+from safetensors.numpy import save_file
 from tritonclient.grpc import service_pb2 as pb
+
+from spark_accel.networks import plan
 
 NOT_POLLED = "failed to load '{0}', failed to poll from model repository"
 
@@ -197,14 +201,15 @@ def test_a_broken_network_is_named_within_its_folder(daemon: Daemon, model: Path
 
 
 def test_a_reason_that_no_message_can_hold_is_in_the_index_without_it(daemon: Daemon, model: Path) -> None:
-    (model / "config.pbtxt").write_text('backend: "bitstream"')
-    facts = {"family": "network", "board": "\ud800", "kernels": ["a"], "size": 1, "sha256": "b"}
-    (model / "1" / "bitstream.json").write_text(json.dumps(facts))
+    (model / "config.pbtxt").write_text('backend: "network"')
+    pool = {"kind": "max_pool", "name": "\ud800", "input": "x", "output": "y", "kernel": [2, 2], "stride": [1, 1]}
+    written = {"height": 4, "width": 4, "layers": [{**pool, "padding": [0, 0, 0, 0]}]}
+    save_file({"x": np.zeros(1)}, model / "1" / plan.FILE_NAME, {"plan": json.dumps(written)})
     load_refused(daemon, model.name)
 
     (reason,) = [found.reason for found in daemon.call("RepositoryIndex").models if found.name == model.name]
 
-    assert "is for board '?'" in reason
+    assert "layer 0 '?': unknown input 'x'" in reason
     repair(daemon, model)
 
 
