@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from conftest import eventually
@@ -87,7 +88,7 @@ def test_versions_lie_side_by_side_and_are_listed_with_what_is_known(built: Path
     ]
     for row in rows:
         assert row["board"] == "Intel(R) FPGA Emulation Device"
-        assert set(row["kernels"]) == {"maps", "weights", "array", "requantise", "pool"}
+        assert set(row["kernels"]) == {"maps", "weights", "array", "requantise", "pool", "told_macros"}
         assert row["size"] > 10_000
         assert len(row["sha256"]) == 64
         assert "problem" not in row
@@ -118,6 +119,25 @@ def test_unloading_it_leaves_what_runs_on_it(daemon: Daemon) -> None:
     answered, right = logits(daemon)
 
     np.testing.assert_array_equal(answered, right)
+
+
+def test_a_record_with_other_macros_than_the_binarys_is_noticed_before_anything_runs(daemon: Daemon) -> None:
+    record = version(daemon, 2) / "bitstream.json"
+    facts = json.loads(record.read_text())
+    facts["defines"]["LANES"] = 16  # it was built with 32
+    record.write_text(json.dumps(facts))
+    daemon.load("network-bitstream", "small")
+
+    for _ in range(2):
+        with pytest.raises(grpc.RpcError) as refused:
+            logits(daemon)
+        assert "the bitstream was built with LANES=32, and bitstream.json says otherwise" in refused.value.details()
+
+    facts["defines"]["LANES"] = 32
+    record.write_text(json.dumps(facts))
+    (daemon.repository / "small" / "1" / "new").touch()
+    daemon.load("network-bitstream", "small")
+    np.testing.assert_array_equal(*logits(daemon))
 
 
 def test_two_clients_with_different_programs_are_both_served_with_few_reprogrammings(daemon: Daemon) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from spark_accel.daemon.board_program import reloaded
+from spark_accel.daemon.board_program import reloaded_kernels
 from spark_accel.daemon.kernels import Tier
 from spark_accel.daemon.opencl_buffers import Kept
 from spark_accel.daemon.opencl_rows import Chunk
@@ -54,7 +54,7 @@ class Stages:
 
     def activate(self) -> None:
         """Gives the board the stages' program anew."""
-        self._program = reloaded(self._program, self.queue.context)
+        self._program = reloaded_kernels(self._program, self.queue.context, self.defines)
         self.kernels = {name: cl.Kernel(self._program, name) for name in self.kernels}
 
     def by_feature(self, values: Float64) -> Float64:

@@ -18,6 +18,8 @@ from typing import Any
 from spark_accel import settings
 from spark_accel.errors import AccelError
 
+BITSTREAMS = "fpga"  # the tier
+MACROS = "told_macros"  # the kernel
 _PACKAGE = Path(__file__).resolve().parents[1]
 _INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 _FOLDERS = (_PACKAGE / "kernels", _PACKAGE.parent / "kernels")  # of a wheel, of a checkout
@@ -78,8 +80,15 @@ class Tier:
         return ["-cl-std=CL1.2", *(f"-D{name}={value}" for name, value in self.defines.items())]
 
     def text(self) -> str:
-        """The source with what it includes; raises KernelError for a file that can't be read."""
-        return _text(self.source)
+        """The source with what it includes; raises KernelError for a file that can't be read.
+
+        That of bitstreams has a kernel more, which tells the macros, in the order of their names.
+        """
+        text = _text(self.source)
+        if self.name != BITSTREAMS:
+            return text
+        told = " ".join(f"values[{index}] = {name};" for index, name in enumerate(sorted(self.defines)))
+        return f"{text}\nSTAGE void {MACROS}(__global int *restrict values) {{ {told} }}\n"
 
 
 def folder() -> Path:

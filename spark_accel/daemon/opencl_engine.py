@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyopencl as cl
 
 from spark_accel.daemon.begun import Begun
-from spark_accel.daemon.board_program import reloaded
+from spark_accel.daemon.board_program import reloaded_kernels
 from spark_accel.daemon.kernels import Tier
 from spark_accel.daemon.opencl_network_memory import NetworkMemory
 from spark_accel.daemon.opencl_transfers import Batch, Transfers
@@ -27,6 +27,7 @@ class EngineCalls:
     def __init__(self, plan: Plan, tier: Tier, program: cl.Program, memory: NetworkMemory, max_batch: int) -> None:
         self._plan = plan
         self._memory = memory
+        self._macros = tier.defines
         self._engine = engine = Engine.from_defines(tier.defines)
         self._group = group = min(tier.defines["GROUP"], max_batch)
         self.program = made = make_program(plan, engine, group)
@@ -56,7 +57,7 @@ class EngineCalls:
 
     def activate(self) -> None:
         """Gives the board the engine's program anew, from its binary."""
-        self._program = reloaded(self._program, self._memory.queue.context)
+        self._program = reloaded_kernels(self._program, self._memory.queue.context, self._macros)
         self._take(self._program)
 
     def _take(self, program: cl.Program) -> None:

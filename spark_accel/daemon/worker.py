@@ -132,6 +132,7 @@ class Programs:
             return {}
         program = self.of(model)
         began = time.perf_counter_ns()
+        self._current = ""  # if this fails, nobody knows what it holds
         assert isinstance(model, OnBoard)  # noqa: S101 - it names a program
         model.activate()
         self._current = program

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from spark_accel.daemon import kernels
 from spark_accel.estimators.rows import STRIDE
 
-TIER = "fpga"
 _MOST = 2**31 - 1
 _MOST_OF = dict.fromkeys(("VEC", "LANES", "PIX", "COPIES"), 1024)  # the host makes its tensors larger by them
 _MOST_LANES = 16  # of the estimators: OpenCL C has no longer vectors
@@ -17,8 +16,8 @@ _MOST_LANES = 16  # of the estimators: OpenCL C has no longer vectors
 
 def tiers() -> dict[str, kernels.Tier]:
     """By family of kernels, its tier for FPGAs with the manifest's macros."""
-    manifests = sorted(kernels.folder().glob("*/manifest.json"))
-    return {path.parent.name: tier for path in manifests for tier in kernels.tiers(path.parent) if tier.name == TIER}
+    families = [path.parent for path in sorted(kernels.folder().glob("*/manifest.json"))]
+    return {path.name: tier for path in families for tier in kernels.tiers(path) if tier.name == kernels.BITSTREAMS}
 
 
 def problem(family: str, defines: Mapping[str, int]) -> str:
