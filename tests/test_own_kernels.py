@@ -128,6 +128,54 @@ def test_tensors_may_lie_in_regions(daemon: Daemon) -> None:
     assert np.array_equal(written, a + b)
 
 
+@pytest.mark.parametrize("offset", [0, 128, 100])
+def test_large_tensors_may_lie_in_regions(daemon: Daemon, offset: int) -> None:
+    a, b = np.random.default_rng(1).normal(size=(2, 300_000)).astype(np.float32)
+    with region(daemon, "own", bytes(offset) + a.tobytes() + b.tobytes()):
+        inputs = [
+            tensor("a", a.shape, None, **placed("own", a.nbytes, offset)),
+            tensor("b", b.shape, None, **placed("own", b.nbytes, offset + a.nbytes)),
+        ]
+        found = ask(daemon, "vector_add", *inputs)
+
+    assert np.array_equal(found["sum"], a + b)
+
+
+def test_a_large_input_that_is_const_is_read_where_it_lies(daemon: Daemon) -> None:
+    spin = "volatile __global const float *v = x; while (v[0] == 0) {} if (i < n) y[i] = v[i];"
+    text = source("spin", spin).replace("__global float *x", "__global const float *x")
+    write_kernel(daemon.repository, "spin", text, parameters={"time_limit_seconds": "20"})
+    daemon.load("spin")
+    values = np.arange(300_000, dtype=np.float32)
+    with region(daemon, "own", values.tobytes()) as file:
+        message = request(tensor("x", values.shape, None, **placed("own", values.nbytes)), model="spin")
+        before = worker(daemon).executions
+        call = daemon.stub.ModelInfer.future(message, timeout=60)
+        eventually(lambda: worker(daemon).executions > before)
+        with file.open("r+b") as opened:
+            opened.write(np.float32(7).tobytes())  # a kernel with a copy would wait for it for ever
+
+        found = InferResult(call.result()).as_numpy("y")
+
+    assert found[:3].tolist() == [7, 1, 2]
+
+
+def test_what_writes_to_a_large_input_ends_its_worker_and_leaves_the_region_as_it_is(daemon: Daemon) -> None:
+    text = source("over", "((__global float *)x)[i] = 1; y[i] = 1;").replace(
+        "__global float *x,", "__global const float *x,"
+    )
+    write_kernel(daemon.repository, "over", text)
+    daemon.load("over")
+    values = np.arange(300_000, dtype=np.float32)
+    with region(daemon, "own", values.tobytes()) as file:
+        with worker_is_replaced(daemon):
+            code, said = refusal(daemon, "over", tensor("x", values.shape, None, **placed("own", values.nbytes)))
+        kept = file.read_bytes()
+
+    assert (code, "in the kernel of model 'over'" in said) == ("INTERNAL", True)
+    assert kept == values.tobytes()
+
+
 def test_a_region_that_is_too_small_for_an_output_is_refused(daemon: Daemon) -> None:
     a = np.ones(1000, np.float32)
     with region(daemon, "own", bytes(4000)):

@@ -1,6 +1,7 @@
-"""Device memory for one tensor with guard zones before and behind it: what a kernel wrote there is noticed.
+"""Memory for one tensor of a user's kernel, in which it is noticed when the kernel writes where it may not.
 
-A kernel of a user gets exactly the bytes of its tensor, as a part of a larger buffer whose ends hold a random pattern.
+A kernel gets exactly the bytes of its tensor: as a part of a larger buffer whose ends hold a random pattern, or, of a
+large input on the host's processor, where it lies in the client's region, mapped so that it can only be read.
 """
 
 import contextlib
@@ -11,12 +12,40 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from spark_accel.daemon.batch_request import Input
+from spark_accel.daemon.batch_request import Input, Place
 from spark_accel.daemon.network import DeviceMemoryError
 
 Bytes = npt.NDArray[np.uint8]
 _GUARD = 2**16  # bytes on each side: a power of two above every device's alignment
 _PATTERN: Bytes = np.frombuffer(os.urandom(_GUARD), np.uint8)  # no constant, which a kernel could write by chance
+
+
+_ALIGNMENT = 128  # bytes: of OpenCL's longest vectors
+_LEAST_IN_PLACE = 2**20  # bytes: smaller ones are copied sooner than mapped
+
+
+class InPlace:
+    """A tensor where it lies in a region. `part` is what a kernel is given; what writes there, ends the process."""
+
+    def __init__(self, context: cl.Context, values: Bytes) -> None:
+        flags = cl.mem_flags.READ_ONLY | cl.mem_flags.USE_HOST_PTR
+        self.part = cl.Buffer(context, flags, hostbuf=values)
+
+    def damage(self) -> str:
+        """See Guarded: there is none."""
+        return ""
+
+
+def in_place(context: cl.Context, source: Input) -> InPlace | None:
+    """An input where it lies, if the device can take it from there and it is worth while; raises RequestError."""
+    (device,) = context.devices
+    place = source.source
+    if not device.type & cl.device_type.CPU or not isinstance(place, Place) or place.size < _LEAST_IN_PLACE:
+        return None
+    place.check(source.name)
+    mapped = place.mapped(0)
+    values = None if mapped is None else np.frombuffer(mapped, np.uint8, place.size)
+    return None if values is None or values.ctypes.data % _ALIGNMENT else InPlace(context, values)
 
 
 class Guarded:

@@ -18,10 +18,10 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from spark_accel.daemon import datatypes, memory_budget, own_kernel_program
 from spark_accel.daemon.backends import BackendError, DamageError, Outcome, Output
-from spark_accel.daemon.batch_request import BatchRequest
+from spark_accel.daemon.batch_request import BatchRequest, Input
 from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.board_program import reloaded
-from spark_accel.daemon.guarded_buffers import Guarded
+from spark_accel.daemon.guarded_buffers import Guarded, InPlace, in_place
 from spark_accel.daemon.network import DeviceMemoryError
 from spark_accel.daemon.request import RequestError
 from spark_accel.errors import ModelError
@@ -37,7 +37,7 @@ class _Staged:
 
     request: BatchRequest
     bound: Bound
-    tensors: Mapping[str, Guarded]
+    tensors: Mapping[str, Guarded | InPlace]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,7 @@ class OwnKernelBackend:
         self._context = cl.Context([device])
         self._queue, self._copies = cl.CommandQueue(self._context), cl.CommandQueue(self._context)
         self._program, self._kernel = own_kernel_program.load(folder, self._definition, self._context)
+        self._constants = own_kernel_program.constants(self._kernel, self._definition)
         self.program = f"kernel:{name}" if device.type & cl.device_type.ACCELERATOR else ""
 
     def activate(self) -> None:
@@ -94,10 +95,7 @@ class OwnKernelBackend:
             }
             self._check_memory(nbytes)
             request.inline_bytes({name: nbytes[name] for name in bound.outputs})
-            tensors = {
-                name: Guarded(self._context, self._copies, name, size, request.inputs.get(name))
-                for name, size in nbytes.items()
-            }
+            tensors = {name: self._tensor(name, size, request.inputs.get(name)) for name, size in nbytes.items()}
         except BindingError as error:
             return RequestError(StatusCode.INVALID_ARGUMENT, f"model '{self._definition.model}': {error}")
         except RequestError as error:
@@ -106,6 +104,13 @@ class OwnKernelBackend:
             text = f"model '{self._definition.model}': {error or 'out of memory; send smaller tensors'}"
             return RequestError(StatusCode.RESOURCE_EXHAUSTED, text)
         return _Staged(request, bound, tensors)
+
+    def _tensor(self, name: str, nbytes: int, source: Input | None) -> Guarded | InPlace:
+        if source is not None and name in self._constants:
+            lying = in_place(self._context, source)
+            if lying is not None:
+                return lying
+        return Guarded(self._context, self._copies, name, nbytes, source)
 
     def _check_memory(self, nbytes: Mapping[str, int]) -> None:
         """Raises DeviceMemoryError for tensors that would crowd out all else: sizes of outputs are a client's say."""
@@ -172,7 +177,7 @@ class OwnKernelBackend:
 
     def _outputs(self, staged: _Staged) -> list[Output]:
         return [
-            Output(tensor.name, tensor.datatype, staged.bound.outputs[tensor.name], staged.tensors[tensor.name].read())
+            Output(tensor.name, tensor.datatype, staged.bound.outputs[tensor.name], found.read())
             for tensor in self._definition.outputs
-            if staged.request.wants(tensor.name)
+            if staged.request.wants(tensor.name) and isinstance(found := staged.tensors[tensor.name], Guarded)
         ]

@@ -9,6 +9,7 @@ import logging
 import re
 import warnings
 from pathlib import Path
+from typing import cast
 
 import pyopencl as cl
 
@@ -69,6 +70,19 @@ def load(folder: Path, definition: Definition, context: cl.Context) -> tuple[cl.
     for index, name in enumerate(definition.arguments):
         _check_argument(found, index, name, definition, where)
     return program, found
+
+
+def constants(kernel: cl.Kernel, definition: Definition) -> frozenset[str]:
+    """The arguments that the source declares `const`, where the driver tells it."""
+    info = cl.kernel_arg_info
+    try:
+        return frozenset(
+            name
+            for index, name in enumerate(definition.arguments)
+            if cast(int, kernel.get_arg_info(index, info.TYPE_QUALIFIER)) & cl.kernel_arg_type_qualifier.CONST
+        )
+    except cl.Error:  # of a binary, drivers need not know
+        return frozenset()
 
 
 def _program(folder: Path, definition: Definition, context: cl.Context, device: cl.Device) -> tuple[str, cl.Program]:
