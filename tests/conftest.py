@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import settings
 
 pytest_plugins = ["emulator", "spark_sessions"]
 _MARKER = "TESTS_OF_SPARK_ACCEL"
+_FILES: "pytest.StashKey[set[str]]" = pytest.StashKey()
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -72,8 +74,7 @@ def _module(path: Path) -> ModuleType:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _nothing_left_behind() -> Iterator[None]:
-    files = _region_files()
+def _no_process_left_behind() -> Iterator[None]:
     os.environ[_MARKER] = str(os.getpid())
     yield
     from spark_accel import client
@@ -81,7 +82,18 @@ def _nothing_left_behind() -> Iterator[None]:
     for one in client._clients.values():  # as at the end of the process: it keeps regions for its next task
         one.close()
     eventually(lambda: not _daemons(), 90, f"all daemons and workers of the tests end: {_daemons()}")
-    assert _region_files() <= files, "shared-memory files are left behind"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[_FILES] = _region_files()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Nor is a file left, of all processes that run tests: the first one looks, at the end."""
+    left = _region_files() - session.config.stash[_FILES]
+    if left and not hasattr(session.config, "workerinput"):
+        sys.stderr.write(f"\nshared-memory files are left behind: {', '.join(sorted(left))}\n")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _region_files() -> set[str]:
