@@ -254,7 +254,7 @@ class Connection:
         hint = ", ".join(f"'{one}'" for one in nearest or names[:5]) or "none"
         return ModelError(
             f"model '{name}' is not in the repository {repository}; {'nearest' if nearest else 'there are'}: {hint};"
-            " 'spark-accel model import' puts one there"
+            " 'spark-accel model import' puts a network there, 'model install' a kernel"
         )
 
 

@@ -137,8 +137,11 @@ def plan(kernel: Definition, columns: int, output: str | Sequence[str] | None, v
             raise TypeError(f"kernel '{kernel.model}' has no argument '{name}'; it takes {', '.join(known)}")
     inputs = tuple(tensor for tensor in kernel.inputs if tensor.name not in values)
     if columns != len(inputs) or not columns:
-        names = ", ".join(tensor.name for tensor in inputs)
-        raise TypeError(f"kernel '{kernel.model}' takes {len(inputs)} columns ({names}), not {columns}")
+        names = ", ".join(tensor.name for tensor in inputs) or "none is left, and one is needed"
+        raise TypeError(
+            f"kernel '{kernel.model}' was given {columns} columns, expected {len(inputs)} ({names}): columns come"
+            " first, without names; what is named is a scalar, or an array that is the same for all rows"
+        )
     calls.arguments(kernel, {**values, **{tensor.name: [] for tensor in inputs}})
     wanted = [output] if isinstance(output, str) else output
     if wanted is not None and len(set(wanted)) != max(1, len(wanted)):
