@@ -25,7 +25,7 @@ from spark_accel.estimators.rows import Rows
 from spark_accel.estimators.sums import ClassSums, Float64, Found, LloydSums, LogisticSums, NearestCentres, then
 from spark_accel.fpga.fixed_point import Ranges, ranges
 
-TIER, OTHERWISE = "fpga", "portable"
+TIER, OTHERWISE = kernels.BITSTREAMS, "portable"
 _STAGES = {"kmeans": fpga_kmeans.STAGES, "logistic": fpga_logistic.STAGES, "naive_bayes": fpga_naive_bayes.STAGES}
 
 

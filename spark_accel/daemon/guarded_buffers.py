@@ -18,8 +18,6 @@ from spark_accel.daemon.network import DeviceMemoryError
 Bytes = npt.NDArray[np.uint8]
 _GUARD = 2**16  # bytes on each side: a power of two above every device's alignment
 _PATTERN: Bytes = np.frombuffer(os.urandom(_GUARD), np.uint8)  # no constant, which a kernel could write by chance
-
-
 _ALIGNMENT = 128  # bytes: of OpenCL's longest vectors
 _LEAST_IN_PLACE = 2**20  # bytes: smaller ones are copied sooner than mapped
 
@@ -37,13 +35,12 @@ class InPlace:
 
 
 def in_place(context: cl.Context, source: Input) -> InPlace | None:
-    """An input where it lies, if the device can take it from there and it is worth while; raises RequestError."""
+    """An input where it lies, if the device can take it from there and it is worth while."""
     (device,) = context.devices
     place = source.source
     if not device.type & cl.device_type.CPU or not isinstance(place, Place) or place.size < _LEAST_IN_PLACE:
         return None
-    place.check(source.name)
-    mapped = place.mapped(0)
+    mapped = place.mapped(0)  # None of a file that is too short, too: who copies it says so
     values = None if mapped is None else np.frombuffer(mapped, np.uint8, place.size)
     return None if values is None or values.ctypes.data % _ALIGNMENT else InPlace(context, values)
 
