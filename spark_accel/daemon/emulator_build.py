@@ -5,11 +5,12 @@ name; what the compiler says of a source that does not build goes to stderr, wit
 """
 
 import sys
-import warnings
 from pathlib import Path
 from typing import cast
 
 import pyopencl as cl
+
+from spark_accel.daemon.uncached_program import uncached
 
 
 def main() -> None:
@@ -17,11 +18,7 @@ def main() -> None:
     source, out, *options = sys.argv[1:]
     try:
         device = cl.get_platforms()[0].get_devices()[0]
-        program = cl.Program(cl.Context([device]), Path(source).read_text(encoding="utf-8"))
-        with warnings.catch_warnings():
-            # Looked at before, it is built without pyopencl's own cache, which keeps what does not compile in files.
-            warnings.simplefilter("ignore")
-            program.get_info(cl.program_info.NUM_DEVICES)
+        program = uncached(cl.Context([device]), Path(source).read_text(encoding="utf-8"))
         program.build(options=options)
         Path(out).write_bytes(cast(list[bytes], program.get_info(cl.program_info.BINARIES))[0])
     except cl.Error as error:

@@ -7,7 +7,6 @@ error.
 
 import logging
 import re
-import warnings
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +14,7 @@ import pyopencl as cl
 
 from spark_accel.daemon import devices
 from spark_accel.daemon.backends import BackendError
+from spark_accel.daemon.uncached_program import uncached
 from spark_accel.own_kernels import files
 from spark_accel.own_kernels.definition import Definition
 
@@ -123,12 +123,7 @@ def _built(path: Path, definition: Definition, context: cl.Context, device: cl.D
     except (OSError, UnicodeDecodeError) as error:
         raise BackendError(f"Invalid argument: {where} can't be read as UTF-8: {type(error).__name__}") from None
     _check_includes(source, where)
-    program = cl.Program(context, source)
-    with warnings.catch_warnings():
-        # Looked at before, it is built without pyopencl's own cache, which is not safe for several processes and keeps
-        # what does not compile in files.
-        warnings.simplefilter("ignore")
-        program.get_info(cl.program_info.NUM_DEVICES)
+    program = uncached(context, source)
     try:
         program.build(options=[*definition.build_options, "-cl-kernel-arg-info"])
     except _BUILD as error:
