@@ -84,6 +84,12 @@ def _no_process_left_behind() -> Iterator[None]:
     eventually(lambda: not _daemons(), 90, f"all daemons and workers of the tests end: {_daemons()}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start Spark come first: they are the slow ones, and two processes are to end together."""
+    slow = {item.path for item in items if item.get_closest_marker("spark")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     session.config.stash[_FILES] = _region_files()
 
