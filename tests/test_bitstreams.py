@@ -52,6 +52,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def daemon(built: Path, tmp_path: Path) -> Iterator[Daemon]:
     """A daemon on the emulator, with these bitstreams and a network that nobody has loaded."""
     with running(tmp_path, device="fpga") as daemon:
+        daemon.refusal("RepositoryModelLoad", model_name="none")  # it has looked for installed bitstreams by then
         shutil.copytree(built, daemon.repository, dirs_exist_ok=True)
         write_network(daemon.repository, "small", random_plan(np.random.default_rng(1)))
         yield daemon
@@ -73,6 +74,13 @@ def logits(daemon: Daemon) -> tuple[np.ndarray, np.ndarray]:
     images = random_images(np.random.default_rng(2), network, 2)
     answer = daemon.infer(request(tensor("image", images.shape, images.tobytes(), "UINT8"), model="small"))
     return np.frombuffer(answer.raw_output_contents[0], np.float32).reshape(2, -1), reference.run(network, images)
+
+
+def board(daemon: Daemon) -> accel_pb2.Device:
+    """What the daemon says of its board."""
+    (facts,) = accel_pb2_grpc.NodeStub(daemon.channel).Devices(accel_pb2.DevicesRequest(), timeout=30).devices
+    assert isinstance(facts, accel_pb2.Device)
+    return facts
 
 
 def version(daemon: Daemon, number: int) -> Path:
@@ -101,6 +109,31 @@ def test_a_network_runs_on_a_bitstream_that_is_loaded_while_the_daemon_runs(daem
 
     np.testing.assert_array_equal(answered, right)
     assert daemon.states("network-bitstream") == {"2": "READY"}
+
+
+def test_a_daemon_that_starts_loads_what_is_installed_for_its_board(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built, tmp_path / "repository")
+    write_network(tmp_path / "repository", "small", random_plan(np.random.default_rng(1)))
+
+    with running(tmp_path, device="fpga") as daemon:
+        daemon.load("small")
+
+        np.testing.assert_array_equal(*logits(daemon))
+        assert daemon.states("network-bitstream") == {"2": "READY"}
+        assert board(daemon).program == f"network:{bitstream.read(version(daemon, 2)).sha256[:12]}"
+
+
+def test_one_that_is_damaged_keeps_a_daemon_from_nothing(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built, tmp_path / "repository")
+    damaged(tmp_path / "repository" / "network-bitstream" / "2")
+    write_network(tmp_path / "repository", "small", random_plan(np.random.default_rng(1)))
+
+    with running(tmp_path, device="fpga") as daemon:
+        daemon.load("small")
+
+        np.testing.assert_array_equal(*logits(daemon))
+        assert daemon.call("ServerReady").ready
+        assert daemon.states("network-bitstream") == {"2": "UNAVAILABLE"}
 
 
 def test_a_bitstream_answers_no_requests_itself(daemon: Daemon) -> None:
@@ -163,12 +196,11 @@ def test_two_clients_with_different_programs_are_both_served_with_few_reprogramm
         for asked in [clients.submit(ask, name) for name in ("one", "two")]:
             asked.result()
 
-    node = accel_pb2_grpc.NodeStub(daemon.channel)
-    (board,) = node.Devices(accel_pb2.DevicesRequest(), timeout=30).devices
+    facts = board(daemon)
     assert answers == {"one": REQUESTS, "two": REQUESTS}
-    assert board.program.startswith("network:")
-    assert 1 <= board.reprogrammings < 2 * REQUESTS / 10  # in turn, each request would take one
-    assert board.reprogramming_ns > 0
+    assert facts.program.startswith("network:")
+    assert 1 <= facts.reprogrammings < 2 * REQUESTS / 10  # in turn, each request would take one
+    assert facts.reprogramming_ns > 0
 
 
 @pytest.mark.parametrize("bitstream_first", [True, False])

@@ -12,6 +12,7 @@ import time
 import uvloop
 
 from spark_accel import endpoint
+from spark_accel.daemon import installed_bitstreams
 from spark_accel.daemon.inference_service import InferenceService
 from spark_accel.daemon.leases import Leases
 from spark_accel.daemon.node_service import NodeService
@@ -76,6 +77,7 @@ async def _serve(settings: Settings) -> None:
     try:
         await server.start()
         supervisor.start()
+        repository.load_first(lambda: installed_bitstreams.for_devices(settings.repository, supervisor.devices))
         leases.collect()
         _log.info("serving %s, models from %s", settings.daemon_socket, settings.repository)
         await _until_it_should_end(settings.daemon_idle_timeout, server, leases, told_to_end)

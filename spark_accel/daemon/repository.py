@@ -7,7 +7,7 @@ says `model_config.py`'s; the scheduler brings models to the workers.
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,6 +67,7 @@ class Repository:
         self._never_ready: set[str] = set()  # models whose first load is under way or has failed
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._first: asyncio.Task[None] | None = None
 
     @property
     def ready(self) -> bool:
@@ -128,6 +129,10 @@ class Repository:
                 answer.models.add(name=name)
         return answer
 
+    def load_first(self, names: Callable[[], Awaitable[list[str]]]) -> None:
+        """Loads these models before any that is asked for; one that can't be loaded is only logged."""
+        self._first = self._start(self._load_first(names))
+
     async def load(self, name: str, parameters: Mapping[str, Any]) -> None:
         """Loads the versions that the model's policy serves, or reloads what has changed; raises RequestError.
 
@@ -137,7 +142,7 @@ class Repository:
         override = _override(name, parameters)
         if override is not None and builtin_models.folder(name):
             raise _invalid(f"model '{name}' is built in: its configuration can't be replaced by parameter 'config'")
-        await asyncio.shield(self._start(self._load(name, override)))
+        await asyncio.shield(self._start(self._load_after_first(name, override)))
 
     async def unload(self, name: str) -> None:
         """Takes the model from new requests; returns before those that it has accepted are done."""
@@ -169,6 +174,21 @@ class Repository:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # whoever waited has it; if that was cancelled, nobody needs it
+
+    async def _load_first(self, names: Callable[[], Awaitable[list[str]]]) -> None:
+        for name in await names():
+            try:
+                await self._load(name, None)
+            except RequestError as error:
+                _log.warning("model '%s' was not loaded at the start: %s", name, error)
+                self._never_ready.discard(name)  # nobody has asked for it
+            else:
+                _log.info("model '%s' was loaded at the start", name)
+
+    async def _load_after_first(self, name: str, override: ModelConfig | None) -> None:
+        if self._first is not None:
+            await asyncio.wait([self._first])
+        await self._load(name, override)
 
     async def _load(self, name: str, override: ModelConfig | None) -> None:
         async with self._lock(name):

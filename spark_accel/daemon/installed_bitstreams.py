@@ -1,0 +1,61 @@
+"""Which of the repository's bitstreams a daemon that has just started loads by itself, before all else.
+
+What runs on a board needs one, and what was loaded ends with each daemon: nobody is to load it again by hand.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from spark_accel.daemon import model_folder
+from spark_accel.daemon.model_folder import PollError
+from spark_accel.errors import ModelError
+from spark_accel.fpga import bitstream
+from spark_accel.protocol import accel_pb2
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Installed:
+    model: str
+    family: str
+    board: str
+    time_ns: int  # when it was written
+
+
+async def for_devices(repository: Path, devices: Callable[[], Awaitable[Iterable[accel_pb2.Device]]]) -> list[str]:
+    """`for_boards` of the boards among what the daemon drives, once that is known."""
+    boards = {one.name for one in await devices() if one.kind == "fpga"}
+    return await asyncio.to_thread(for_boards, repository, boards) if boards else []
+
+
+def for_boards(repository: Path, boards: Collection[str]) -> list[str]:
+    """The models to load, in order, where these boards are driven: of each family, the latest for each of them.
+
+    A model counts by its highest version that its version policy serves. What can't be read is left out.
+    """
+    latest: dict[tuple[str, str], _Installed] = {}
+    for name in model_folder.names(repository):
+        found = _installed(repository, name)
+        if found is None or found.board not in boards:
+            continue
+        before = latest.get((found.family, found.board))
+        if before is None or before.time_ns < found.time_ns:
+            latest[found.family, found.board] = found
+    return [one.model for one in sorted(latest.values(), key=lambda one: one.time_ns)]
+
+
+def _installed(repository: Path, name: str) -> _Installed | None:
+    try:
+        found = model_folder.poll(repository, name)
+        if found.config.backend != bitstream.BACKEND:
+            return None
+        folder = found.version(max(model_folder.served(found.config, found.versions)))
+        facts = bitstream.read(folder)
+        return _Installed(name, facts.family, facts.board, (folder / bitstream.FACTS).stat().st_mtime_ns)
+    except (PollError, ModelError, OSError, ValueError) as error:
+        _log.warning("model '%s' is not loaded: %s", name, error)
+        return None
