@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
+from spark_accel.daemon import opencl_buffers
 from spark_accel.daemon.batch_request import Input, Place
 from spark_accel.daemon.network import DeviceMemoryError
 
@@ -26,8 +27,7 @@ class InPlace:
     """A tensor where it lies in a region. `part` is what a kernel is given; what writes there, ends the process."""
 
     def __init__(self, context: cl.Context, values: Bytes) -> None:
-        flags = cl.mem_flags.READ_ONLY | cl.mem_flags.USE_HOST_PTR
-        self.part = cl.Buffer(context, flags, hostbuf=values)
+        self.part = opencl_buffers.in_place(context, values)
 
     def damage(self) -> str:
         """See Guarded: there is none."""

@@ -25,10 +25,10 @@ def buffer(queue: cl.CommandQueue, purpose: str, nbytes: int) -> cl.Buffer:
     return cl.Buffer(queue.context, flags, max(nbytes, 1))
 
 
-def in_place(queue: cl.CommandQueue, values: npt.NDArray[Any]) -> cl.Buffer:
+def in_place(context: cl.Context, values: npt.NDArray[Any]) -> cl.Buffer:
     """An array in the host's memory as a buffer of a device that computes there."""
     flags = cl.mem_flags.READ_ONLY | cl.mem_flags.USE_HOST_PTR
-    return cl.Buffer(queue.context, flags, hostbuf=values)
+    return cl.Buffer(context, flags, hostbuf=values)
 
 
 def constant(queue: cl.CommandQueue, values: npt.NDArray[Any]) -> cl.Buffer:

@@ -14,7 +14,7 @@ from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.board_program import reloaded_kernels
 from spark_accel.daemon.kernels import Tier
 from spark_accel.daemon.opencl_network_memory import NetworkMemory
-from spark_accel.daemon.opencl_transfers import Batch, Transfers
+from spark_accel.daemon.opencl_transfers import BufferSet, Transfers
 from spark_accel.fpga.engine import Engine
 from spark_accel.fpga.program import program as make_program
 from spark_accel.fpga.stages import packed
@@ -101,7 +101,7 @@ class EngineCalls:
             by_layer[name] += float(count) * seconds / float(trips.sum())
         return list(by_layer.values())
 
-    def _enqueue(self, batch: Batch, group: int, pixels: UInt8, logits: Float32) -> None:
+    def _enqueue(self, batch: BufferSet, group: int, pixels: UInt8, logits: Float32) -> None:
         """Copies a group in, runs it and copies its logits out."""
         there = batch.copy_in(group, pixels)
         self._stages["maps"].set_arg(3, batch.inputs[group])

@@ -16,7 +16,7 @@ from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.kernels import Tier
 from spark_accel.daemon.network_steps import Step, steps
 from spark_accel.daemon.opencl_network_memory import NetworkMemory, largest_buffer
-from spark_accel.daemon.opencl_transfers import Batch, Transfers
+from spark_accel.daemon.opencl_transfers import BufferSet, Transfers
 from spark_accel.networks.plan import INPUT, Float32, Plan, UInt8
 
 _PASS_BYTES = 64 * 2**20  # of activations: more images at once are no faster, and leave the processor's caches
@@ -79,7 +79,7 @@ class LayerCalls:
         return ((start // self._pass, slice(start, min(n, start + self._pass))) for start in range(0, n, self._pass))
 
     def _enqueue(
-        self, queue: cl.CommandQueue, batch: Batch, number: int, part: slice, logits: Float32
+        self, queue: cl.CommandQueue, batch: BufferSet, number: int, part: slice, logits: Float32
     ) -> list[cl.Event]:
         """Copies a pass in, runs it and copies its logits out; the events are the copy's and the kernels'."""
         events = [batch.copy_in(number, self.images[part])]

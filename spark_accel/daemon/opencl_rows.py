@@ -133,7 +133,7 @@ class DeviceRows:
             for span in self._spans(pointers, queue.device.max_mem_alloc_size):
                 lying = None
                 if values is not None and span.last > span.first:  # OpenCL has no buffers of nothing
-                    lying = in_place(queue, values[span.first : span.last + _spare(rows)])
+                    lying = in_place(queue.context, values[span.first : span.last + _spare(rows)])
                 chunk = Chunk(rows, span.rows, span.last - span.first, functools.partial(buffer, queue), lying)
                 chunk.fill(staging.copies, span, pointers)
                 self._resident.append(chunk)

@@ -16,8 +16,8 @@ from spark_accel.networks.plan import Float32
 _SETS = 2
 
 
-class Batch:
-    """A batch on its way through a set: `inputs` and `logits` are its groups' buffers."""
+class BufferSet:
+    """Buffers of the groups of a batch, `inputs` and `logits`, and what is on its way through them."""
 
     def __init__(self, transfers: "Transfers", inputs: list[cl.Buffer], logits: list[cl.Buffer]) -> None:
         self.inputs = inputs
@@ -65,7 +65,7 @@ class Transfers:
         context, device = memory.queue.context, memory.queue.device
         self.to_device, self.from_device = cl.CommandQueue(context, device), cl.CommandQueue(context, device)
         self._sets = [
-            Batch(
+            BufferSet(
                 self,
                 [memory.buffer(input_bytes) for _ in range(groups)],
                 [memory.buffer(logit_bytes) for _ in range(groups)],
@@ -78,7 +78,7 @@ class Transfers:
         """Bytes of the device's memory."""
         return _SETS * groups * (input_bytes + logit_bytes)
 
-    def next(self) -> Batch:
+    def next(self) -> BufferSet:
         """The set for another batch; waits for the batch before the last."""
         self._sets.reverse()
         self._sets[0].take()
