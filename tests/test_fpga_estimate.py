@@ -80,6 +80,16 @@ def test_the_design_that_is_found_keeps_within_the_board(name: str) -> None:
         assert found.design.engines % board.dies == 0 or found.design.engines < board.dies
 
 
+def test_what_one_board_s_search_has_laid_out_is_found_again_by_the_next() -> None:
+    for name in boards.names():
+        search.fastest(resnets.plan("resnet50"), boards.board(name))
+    before = estimate._placed.cache_info().misses
+
+    search.fastest(resnets.plan("resnet50"), replace(STRATIX, name="another", clock_mhz=200.0))
+
+    assert estimate._placed.cache_info().misses == before
+
+
 def test_no_design_of_the_search_is_faster_than_the_one_it_finds() -> None:
     plan = resnets.plan("resnet50")
 
