@@ -47,7 +47,12 @@ def test_compressed_messages_are_decompressed(encoding: bytes, compress: object)
     ("encoding", "data", "code", "message"),
     [
         (b"gzip", b"no gzip", "INTERNAL", "a message can't be decompressed: Error -3"),
-        (b"gzip", gzip.compress(b"message", mtime=0)[:-4], "INTERNAL", "a message can't be decompressed: it is cut short"),
+        (
+            b"gzip",
+            gzip.compress(b"message", mtime=0)[:-4],
+            "INTERNAL",
+            "a message can't be decompressed: it is cut short",
+        ),
         (b"identity", b"message", "INTERNAL", "a message is compressed and the call names no encoding"),
         (b"deflate", zlib.compress(bytes(grpc_messages.MAX_BYTES + 1)), "RESOURCE_EXHAUSTED", "a message has 26843545"),
     ],
