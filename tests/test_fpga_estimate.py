@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from spark_accel.cli.main import app
 from spark_accel.errors import ConfigurationError
-from spark_accel.fpga import boards, estimate, memory, resnets, search, stages
+from spark_accel.fpga import boards, builder, estimate, memory, report, resnets, search, stages
 from spark_accel.fpga.engine import Engine
 from spark_accel.fpga.estimate import Design, Estimate
 
@@ -147,6 +147,31 @@ def test_the_command_shows_each_layer_and_the_limits() -> None:
     assert "Every figure is predicted" in text
     for shown in ("conv4_block6_2", "fc", "images/s at batch 128", "latency of one image", "DSPs", "external memory"):
         assert shown in text
+
+
+@pytest.mark.parametrize(("name", "target"), [("stratix10", "intel:BOARD"), ("alveo-u250", "xilinx:PLATFORM")])
+def test_the_command_prints_the_line_that_builds_the_design(name: str, target: str) -> None:
+    (line,) = (one for one in run("estimate", "--board", name).splitlines() if "kernels build" in one)
+    found = json.loads(run("estimate", "--board", name, "--json"))
+
+    command, *defines = line.split(" --define ")
+    assert command == f"spark-accel kernels build --target {target}"
+    assert dict(one.split("=") for one in defines) == {key: str(value) for key, value in found["macros"].items()}
+
+
+@pytest.mark.parametrize("name", boards.names())
+@pytest.mark.parametrize("batch", [1, 128])
+def test_the_engine_that_is_built_with_the_designs_macros_has_room_for_the_network(name: str, batch: int) -> None:
+    found = search.fastest(resnets.plan("resnet50"), boards.board(name), batch=batch)
+
+    tier = builder.tier("network", report.macros(found), "board")
+    engine = Engine.from_defines(tier.defines)
+
+    assert (engine.vec, engine.lanes, engine.drain) == (
+        found.design.engine.vec, found.design.engine.lanes, found.design.engine.drain,
+    )  # fmt: skip
+    laid_out = memory.layout(stages.stages(resnets.plan("resnet50"), engine), engine, tier.defines["GROUP"])
+    assert laid_out == found.layout
 
 
 @pytest.mark.parametrize("asked", [(), ("--vec", "8", "--lanes", "16")])

@@ -57,8 +57,7 @@ def fitting(
 
 @cache  # what is computed of a stage, layouts above all, is then found again for other shapes and boards
 def _stages(plan: Plan, pix: int) -> tuple[Stage, ...]:
-    """The stages of a plan; of an engine's shape only `pix` can make it unable to run them. Raises UnsupportedNetwork.
-    """
+    """The stages of a plan, of engines with segments of `pix` pixels; raises UnsupportedNetwork."""
     return tuple(stages(plan, Engine(1, 1, pix, 1, _UNLIMITED, _UNLIMITED, _UNLIMITED)))
 
 
