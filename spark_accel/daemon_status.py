@@ -1,5 +1,7 @@
-"""What the command line asks of a running daemon: facts for `status`, unloading. It never starts a daemon."""
+"""What the command line asks of a running daemon: facts for `status`, loading, unloading. It never starts a daemon."""
 
+import contextlib
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +10,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from spark_accel import endpoint
-from spark_accel.errors import DaemonError
+from spark_accel.errors import DaemonError, ModelError
 from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 from spark_accel.settings import Settings
 
@@ -17,34 +19,70 @@ _SECONDS = 30.0
 
 def collect(settings: Settings) -> dict[str, Any]:
     """The facts under `daemon`, `devices`, `models`, `leases` and `regions`; raises DaemonError if none answers."""
+    with _channel(settings) as channel:
+        return _collect(settings, service_pb2_grpc.GRPCInferenceServiceStub(channel), channel)
+
+
+def load(settings: Settings, name: str) -> list[int]:
+    """Has the running daemon load a model, however long that takes; gives the versions that are ready then.
+
+    Raises DaemonError if none answers, ModelError with the daemon's words if it can't.
+    """
+    with _channel(settings) as channel:
+        triton = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        try:
+            triton.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=name))
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAVAILABLE:  # it has gone
+                raise
+            names = sorted({one.name for one in _index(triton)})
+            there = "" if name in names else f"; its repository has {', '.join(names) or 'no models'}"
+            raise ModelError(f"the daemon did not load '{name}': {error.details()}{there}") from error
+        return sorted(int(one.version) for one in _index(triton) if one.name == name and one.state == "READY")
+
+
+def unload(settings: Settings, name: str) -> bool:
+    """Has the running daemon unload a model; False if it was not loaded.
+
+    Raises DaemonError if none answers, ModelError with the daemon's words if it can't.
+    """
+    with _channel(settings) as channel:
+        triton = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        try:
+            # One whose folder is gone is not in the index.
+            loaded = triton.ModelReady(pb.ModelReadyRequest(name=name), timeout=_SECONDS).ready or any(
+                one.name == name and one.state == "LOADING" for one in _index(triton)
+            )
+            triton.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name=name), timeout=_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAVAILABLE:  # it has gone
+                raise
+            raise ModelError(f"the daemon did not unload '{name}': {error.details()}") from error
+        return bool(loaded)
+
+
+@contextlib.contextmanager
+def _channel(settings: Settings) -> Iterator[grpc.Channel]:
+    """A channel to the daemon; raises DaemonError if none answers, also for a call that fails in the context."""
     path = settings.daemon_socket
     if not endpoint.answers(path):
         raise DaemonError(f"no daemon answers at {path}; start it with 'spark-accel daemon --background'")
     try:
         with grpc.insecure_channel(settings.daemon_address) as channel:
-            return _collect(settings, service_pb2_grpc.GRPCInferenceServiceStub(channel), channel)
+            yield channel
     except grpc.RpcError as error:
         raise DaemonError(f"the daemon at {path} did not answer: {error.details()}") from error
 
 
-def unload(settings: Settings, name: str) -> bool:
-    """Has a running daemon unload a model; False where none answers."""
-    if not endpoint.answers(settings.daemon_socket):
-        return False
-    with grpc.insecure_channel(settings.daemon_address) as channel:
-        triton = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        try:
-            triton.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name=name), timeout=_SECONDS)
-        except grpc.RpcError as error:
-            raise DaemonError(f"the daemon did not unload '{name}': {error.details()}") from error
-    return True
+def _index(triton: Any) -> list[Any]:  # noqa: ANN401 - generated
+    return list(triton.RepositoryIndex(pb.RepositoryIndexRequest(), timeout=_SECONDS).models)
 
 
 def _collect(settings: Settings, triton: Any, channel: grpc.Channel) -> dict[str, Any]:  # noqa: ANN401 - generated
     node = accel_pb2_grpc.NodeStub(channel)
     metadata = triton.ServerMetadata(pb.ServerMetadataRequest(), timeout=_SECONDS)
     devices = node.Devices(accel_pb2.DevicesRequest(), timeout=_SECONDS).devices
-    index = triton.RepositoryIndex(pb.RepositoryIndexRequest(), timeout=_SECONDS).models
+    index = _index(triton)
     statistics = triton.ModelStatistics(pb.ModelStatisticsRequest(), timeout=_SECONDS).model_stats
     counts = {(model.name, model.version): model for model in statistics}
     leases = node.Leases(accel_pb2.LeasesRequest(), timeout=_SECONDS).leases

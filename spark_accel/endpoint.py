@@ -10,6 +10,7 @@ import fcntl
 import os
 import socket
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from spark_accel.errors import ConfigurationError
 ENDING_SECONDS = 70.0  # a daemon that ends finishes what it has accepted, and has this long at most
 _MAX_PATH = 107  # bytes; a socket's address has 108 with the NUL
 _CONNECT_SECONDS = 5.0
+_CREDENTIALS = 12  # bytes of what Linux tells of a socket's other end: process, user, group
 
 
 def lock_path(path: Path) -> Path:
@@ -59,13 +61,22 @@ def prepare(path: Path) -> None:
 
 def answers(path: Path) -> bool:
     """Whether some process listens on socket `path`."""
+    return listener(path) is not None
+
+
+def listener(path: Path) -> int | None:
+    """The id of the process that listens on socket `path`, 0 where it can't be seen from here (it is in a container).
+
+    None: no process does.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_CONNECT_SECONDS)
         try:
             probe.connect(os.fspath(path))
+            (pid,) = struct.unpack_from("i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS))
         except OSError:
-            return False
-    return True
+            return None
+    return int(pid)
 
 
 def daemon_pid(path: Path) -> int:
@@ -98,6 +109,21 @@ def own(path: Path) -> bool:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode("ascii"))
     return True  # the descriptor stays open: closing it would give up the lock
+
+
+def owned(path: Path) -> bool:
+    """Whether a process is the daemon of socket `path`, be it about to end. Not for the daemon: it would be no more."""
+    try:
+        descriptor = os.open(pid_path(path), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _open(path: Path) -> int:

@@ -58,9 +58,12 @@ def install(source: Path, repository: Path) -> str:
         unpacked.mkdir()
         _unpack(source, unpacked)
         folder = _model_root(unpacked, source)
-        name = _checked(folder, source)
+        try:
+            name = _checked(folder, source)
+        except ModelError as error:  # the user knows the source, not the copy of it that was looked at
+            raise ModelError(str(error).replace(str(folder), str(source / folder.relative_to(unpacked)))) from error
         if name in model_folder.names(repository):
-            raise ModelError(f"model '{name}' is in {repository} already; remove it first")
+            raise ModelError(_is_there(name, repository))
         folder.rename(repository / name)
         return name
 
@@ -170,20 +173,32 @@ def _checked(folder: Path, source: Path) -> str:
     try:
         found = model_folder.poll(folder.parent, folder.name)
     except PollError as error:
-        raise ModelError(f"{source} holds no model: {error}") from error
+        raise ModelError(str(error)) from error
     backend = found.config.backend
     if backend not in _CHECKS:
         raise ModelError(
-            f"{source}: its backend is '{backend}'; only 'network', '{bitstream.BACKEND}' and '{definition.BACKEND}', a"
-            " kernel of your own, can be installed"
+            f"{folder / CONFIG}: its backend is '{backend}'; only 'network', '{bitstream.BACKEND}' and"
+            f" '{definition.BACKEND}', a kernel of your own, can be installed"
         )
     if not found.versions:
         raise ModelError(f"{source} has no version folder (1, 2, …)")
     # A user's kernel may be called as its folder is.
     name = found.config.name or (source.resolve().name if backend == definition.BACKEND and source.is_dir() else "")
     _CHECKS[backend](found, name, source)
-    model_store.check_free(name)
-    return staging.check_name(name)
+    try:
+        model_store.check_free(name)
+        return staging.check_name(name)
+    except ModelError as error:
+        raise ModelError(f"{folder / CONFIG}: {error}") from error
+
+
+def _is_there(name: str, repository: Path) -> str:
+    model = repository / name
+    text = f"model '{name}' is in {repository} already; remove it first: `spark-accel model remove {name}`"
+    if model_store.facts(repository, name).backend != definition.BACKEND:
+        return text
+    following = max(staging.versions(model), default=0) + 1
+    return f"{text}, or keep it and copy the new files to {model / str(following)}, as its next version"
 
 
 def _check_network(found: ModelFolder, name: str, source: Path) -> None:  # noqa: ARG001 - as the others
@@ -203,7 +218,8 @@ def _check_kernel(found: ModelFolder, name: str, source: Path) -> None:
     try:
         model_config.check(model_config.complete(found.config, name, ()), found.path)
     except ModelLoadError as error:
-        raise ModelError(f"{source}: {str(error).removeprefix('Invalid argument: ')}") from error
+        text = str(error).removeprefix("Invalid argument: ").removeprefix(f"{CONFIG} of model '{name}': ")
+        raise ModelError(f"{found.path / CONFIG}: {text}") from error
 
 
 _CHECKS = {"network": _check_network, bitstream.BACKEND: _check_bitstream, definition.BACKEND: _check_kernel}

@@ -1,9 +1,11 @@
-"""Finds the node's daemon, or starts it: detached, in a session of its own, under a lock so that one wins of many.
+"""Finds, starts and ends the node's daemon. It is started detached, in a session of its own, under a lock so that one
+wins of many.
 
 Whoever needs a daemon calls `ensure`: clients, and through `spark-accel daemon --background` the executor plugin.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -56,6 +58,35 @@ def outlast(settings: Settings) -> None:
     end = time.monotonic() + endpoint.ENDING_SECONDS
     while endpoint.answers(settings.daemon_socket) and time.monotonic() < end:
         time.sleep(0.02)
+
+
+def end(settings: Settings) -> int:
+    """Ends the daemon that answers, as SIGTERM does, and waits for that; gives the id that its process had.
+
+    Raises DaemonError if none answers, it can't be told to end, or it has not ended within `ENDING_SECONDS`.
+    """
+    path = settings.daemon_socket
+    pid = endpoint.listener(path)
+    if pid is None or not endpoint.owned(path):
+        raise DaemonError(f"no daemon answers at {path}: nothing is ended; --socket says which one is meant")
+    if pid == 0:
+        raise DaemonError(f"the daemon at {path} is in another container: end it there")
+    owner = endpoint.daemon_pid(path)
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # it has just ended
+    except PermissionError as error:
+        raise DaemonError(f"process {pid}, the daemon at {path}, can't be told to end: {error.strerror}") from error
+    limit = time.monotonic() + endpoint.ENDING_SECONDS
+    while endpoint.owned(path) and endpoint.daemon_pid(path) == owner:  # another id: its successor's
+        if time.monotonic() > limit:
+            raise DaemonError(
+                f"process {pid}, the daemon at {path}, was told to end and has not within"
+                f" {endpoint.ENDING_SECONDS:g} s; `kill -9 {pid}` ends it at once"
+            )
+        time.sleep(0.02)
+    return pid
 
 
 def _start(settings: Settings) -> None:

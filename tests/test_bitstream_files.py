@@ -1,6 +1,7 @@
 """Bitstreams go into the repository, and are read from it, only as what the daemon can load; no emulator is needed."""
 
 import errno
+import itertools
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +12,19 @@ import pytest
 
 from spark_accel.cli.main import app
 from spark_accel.errors import ModelError
-from spark_accel.fpga import bitstream, builder
+from spark_accel.fpga import bitstream, builder, macros
 from spark_accel.fpga.bitstream import Bitstream
 from spark_accel.networks import staging
 
 BINARY = b"xclbin2" + bytes(500)
-FACTS = builder.facts_of("network", builder.tier("network", {}, "board"), "board", 0.0)
+
+
+def facts_of(family: str) -> Bitstream:
+    """What is known of a bitstream of this family."""
+    return builder.facts_of(family, builder.tier(family, {}, "board"), "board", 0.0)
+
+
+FACTS = facts_of("network")
 
 
 @pytest.fixture
@@ -108,6 +116,25 @@ def test_a_description_that_is_not_sound_is_refused(version: Path, changes: dict
 def test_a_file_without_the_header_of_a_bitstream_is_refused(tmp_path: Path, binary: bytes) -> None:
     with pytest.raises(ModelError, match="this is no bitstream"):
         builder.install(binary, FACTS, "engine", tmp_path / "r")
+
+
+@pytest.mark.parametrize(("held", "given"), list(itertools.permutations(macros.tiers(), 2)))
+def test_a_file_with_another_familys_kernels_is_refused_with_its_family(tmp_path: Path, held: str, given: str) -> None:
+    file = BINARY + " ".join(facts_of(held).kernels).encode()
+
+    with pytest.raises(ModelError, match=f"has the kernels of '{held}', not those of '{given}': give --family {held}"):
+        builder.install(file, facts_of(given), "engine", tmp_path / "r")
+
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("family", macros.tiers())
+def test_a_file_with_its_own_familys_kernels_is_installed_whatever_else_it_has(tmp_path: Path, family: str) -> None:
+    every = {kernel for one in macros.tiers() for kernel in facts_of(one).kernels}
+
+    for kernels in (facts_of(family).kernels, every):
+        file = BINARY + " ".join(kernels).encode()
+        assert builder.install(file, facts_of(family), "engine", tmp_path / "r").is_dir()
 
 
 def test_only_a_plain_file_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

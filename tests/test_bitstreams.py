@@ -102,6 +102,19 @@ def test_versions_lie_side_by_side_and_are_listed_with_what_is_known(built: Path
         assert "problem" not in row
 
 
+@pytest.mark.parametrize("family", ["kmeans", "logistic", "naive_bayes"])
+def test_the_emulators_file_of_a_network_is_installed_as_no_other_family(
+    built: Path, tmp_path: Path, family: str
+) -> None:
+    file = built / "network-bitstream" / "1" / bitstream.FILE
+
+    done = kernels("install", str(file), "--board", "b", "--family", family, "--repository", str(tmp_path / "r"))
+
+    assert done.returncode == 1
+    assert f"has the kernels of 'network', not those of '{family}': give --family network" in done.stderr
+    assert not (tmp_path / "r").exists()
+
+
 def test_a_network_runs_on_a_bitstream_that_is_loaded_while_the_daemon_runs(daemon: Daemon) -> None:
     daemon.load("network-bitstream", "small")
 
@@ -165,6 +178,9 @@ def test_a_record_with_other_macros_than_the_binarys_is_noticed_before_anything_
         with pytest.raises(grpc.RpcError) as refused:
             logits(daemon)
         assert "the bitstream was built with LANES=32, and bitstream.json says otherwise" in refused.value.details()
+    log = (daemon.repository.parent / "daemon.log").read_text()
+    assert "model 'small' failed: the bitstream was built with LANES=32, and bitstream.json says otherwise" in log
+    assert "Traceback" not in log
 
     facts["defines"]["LANES"] = 32
     record.write_text(json.dumps(facts))

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from spark_accel.cli.main import app
 from spark_accel.errors import ConfigurationError
-from spark_accel.fpga import boards, estimate, memory, resnets, search, stages
+from spark_accel.fpga import boards, builder, estimate, memory, report, resnets, search, stages
 from spark_accel.fpga.engine import Engine
 from spark_accel.fpga.estimate import Design, Estimate
 
@@ -80,6 +80,16 @@ def test_the_design_that_is_found_keeps_within_the_board(name: str) -> None:
         assert found.design.engines % board.dies == 0 or found.design.engines < board.dies
 
 
+def test_what_one_board_s_search_has_laid_out_is_found_again_by_the_next() -> None:
+    for name in boards.names():
+        search.fastest(resnets.plan("resnet50"), boards.board(name))
+    before = estimate._placed.cache_info().misses
+
+    search.fastest(resnets.plan("resnet50"), replace(STRATIX, name="another", clock_mhz=200.0))
+
+    assert estimate._placed.cache_info().misses == before
+
+
 def test_no_design_of_the_search_is_faster_than_the_one_it_finds() -> None:
     plan = resnets.plan("resnet50")
 
@@ -137,6 +147,31 @@ def test_the_command_shows_each_layer_and_the_limits() -> None:
     assert "Every figure is predicted" in text
     for shown in ("conv4_block6_2", "fc", "images/s at batch 128", "latency of one image", "DSPs", "external memory"):
         assert shown in text
+
+
+@pytest.mark.parametrize(("name", "target"), [("stratix10", "intel:BOARD"), ("alveo-u250", "xilinx:PLATFORM")])
+def test_the_command_prints_the_line_that_builds_the_design(name: str, target: str) -> None:
+    (line,) = (one for one in run("estimate", "--board", name).splitlines() if "kernels build" in one)
+    found = json.loads(run("estimate", "--board", name, "--json"))
+
+    command, *defines = line.split(" --define ")
+    assert command == f"spark-accel kernels build --target {target}"
+    assert dict(one.split("=") for one in defines) == {key: str(value) for key, value in found["macros"].items()}
+
+
+@pytest.mark.parametrize("name", boards.names())
+@pytest.mark.parametrize("batch", [1, 128])
+def test_the_engine_that_is_built_with_the_designs_macros_has_room_for_the_network(name: str, batch: int) -> None:
+    found = search.fastest(resnets.plan("resnet50"), boards.board(name), batch=batch)
+
+    tier = builder.tier("network", report.macros(found), "board")
+    engine = Engine.from_defines(tier.defines)
+
+    assert (engine.vec, engine.lanes, engine.drain) == (
+        found.design.engine.vec, found.design.engine.lanes, found.design.engine.drain,
+    )  # fmt: skip
+    laid_out = memory.layout(stages.stages(resnets.plan("resnet50"), engine), engine, tier.defines["GROUP"])
+    assert laid_out == found.layout
 
 
 @pytest.mark.parametrize("asked", [(), ("--vec", "8", "--lanes", "16")])

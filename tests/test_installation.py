@@ -65,8 +65,45 @@ def test_a_model_is_installed_under_its_own_name(model: Path, tmp_path: Path, pa
 def test_a_model_that_is_there_is_not_overwritten(model: Path, tmp_path: Path) -> None:
     installation.install(model, tmp_path / "repository")
 
-    with pytest.raises(ModelError, match=r"'tiny' is in .* already; remove it first"):
+    with pytest.raises(ModelError, match=r"'tiny' is in .* already; remove it first: `spark-accel model remove tiny`$"):
         installation.install(model, tmp_path / "repository")
+
+
+def test_for_a_kernel_that_is_there_the_place_of_its_next_version_is_named(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    installation.install(EXAMPLES / "vector_add", repository)
+
+    with pytest.raises(ModelError) as refused:
+        installation.install(EXAMPLES / "vector_add", repository)
+
+    text = f"or keep it and copy the new files to {repository}/vector_add/2, as its next version"
+    assert str(refused.value).endswith(f"remove it first: `spark-accel model remove vector_add`, {text}")
+
+
+@pytest.mark.parametrize("pack", [lambda folder: folder, _zip, _tar], ids=["folder", "zip", "tar.gz"])
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ('backend: "network" inptu []', '1:20 : Message type "inference.ModelConfig" has no field named "inptu".'),
+        (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        ('name: "tiny"', "its backend is ''; only 'network', 'bitstream' and 'opencl', a kernel of your own, can be "),
+        ('backend: "network" name: "a b"', "model name 'a b' can't be used"),
+        ('backend: "network" name: "kmeans_lloyd"', "'kmeans_lloyd' is a built-in model"),
+    ],
+)
+def test_what_is_wrong_in_a_configuration_is_said_once_of_the_users_own_file(
+    model: Path, tmp_path: Path, config: str | bytes, reason: str, pack: Callable[[Path], Path]
+) -> None:
+    (model / "config.pbtxt").write_bytes(config if isinstance(config, bytes) else config.encode())
+    source = pack(model)
+    own = source / "config.pbtxt" if source == model else source / "tiny" / "config.pbtxt"
+
+    with pytest.raises(ModelError) as refused:
+        installation.install(source, tmp_path / "repository")
+
+    assert str(refused.value).startswith(f"{own}: {reason}")
+    assert str(refused.value).count(str(source)) == 1
+    assert "staging" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "tiny/../../outside"])
@@ -99,7 +136,7 @@ def test_a_broken_network_is_refused(model: Path, tmp_path: Path) -> None:
     weights = model / "1" / plan.FILE_NAME
     weights.write_bytes(weights.read_bytes()[:-100])
 
-    with pytest.raises(ModelError, match="is not a usable network"):
+    with pytest.raises(ModelError, match=f"^{weights} is not a usable network"):
         installation.install(model, tmp_path / "repository")
     assert list((tmp_path / "repository").iterdir()) == []
 
@@ -325,7 +362,8 @@ def test_a_kernel_of_a_users_is_installed_under_the_name_of_its_folder(tmp_path:
 def test_a_kernel_whose_configuration_is_at_fault_is_refused(tmp_path: Path) -> None:
     folder = write_kernel(tmp_path, "twice", TWICE, parameters={"global_size": "m"})
 
-    with pytest.raises(ModelError, match="parameter 'global_size' is \"m\": 'm' is no size that a request gives"):
+    reason = f"^{folder}/config.pbtxt: parameter 'global_size' is \"m\": 'm' is no size that a request gives"
+    with pytest.raises(ModelError, match=reason):
         installation.install(folder, tmp_path / "repository")
     assert list((tmp_path / "repository").iterdir()) == []
 

@@ -79,6 +79,15 @@ def test_a_daemon_that_was_told_to_end_leaves_no_socket(settings: Settings) -> N
     assert not settings.daemon_socket.exists()
 
 
+def test_what_listens_there_and_is_no_daemon_is_not_ended(settings: Settings) -> None:
+    with socket.socket(socket.AF_UNIX) as own:
+        own.bind(str(settings.daemon_socket))
+        own.listen()
+
+        with pytest.raises(DaemonError, match="no daemon answers at"):
+            launch.end(settings)  # else this process would end
+
+
 def test_a_dead_daemons_socket_is_in_nobodys_way(settings: Settings) -> None:
     first = launch.ensure(settings)
     end_daemon(settings, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""`spark-accel daemon` runs the node daemon or starts it in the background; `spark-accel status` says what it does."""
+"""`spark-accel daemon` runs the node daemon or starts it detached, `stop` ends it, and `status` says what it does."""
 
 import json
 import sys
@@ -48,7 +48,7 @@ def register(app: typer.Typer) -> None:
         chosen = chosen_settings(socket, repository, device)
         devices.check_form(chosen.device)
         if endpoint.answers(chosen.daemon_socket):
-            _say_unused(chosen, {"--repository": repository, "--device": device})
+            _say_unused(chosen, {"--repository": repository, "--device": device}, socket)
         if background:
             from spark_accel import launch  # noqa: PLC0415
 
@@ -58,6 +58,15 @@ def register(app: typer.Typer) -> None:
             from spark_accel.daemon import process  # noqa: PLC0415
 
             process.run(chosen)
+
+    @app.command()
+    def stop(socket: Socket = None) -> None:
+        """End the running daemon and wait for that: it finishes what it has accepted; status 1 if none answers."""
+        from spark_accel import launch  # noqa: PLC0415
+
+        chosen = chosen_settings(socket, None, None)
+        pid = launch.end(chosen)
+        print(f"the daemon at {chosen.daemon_socket}, process {pid}, has ended")
 
     @app.command()
     def status(
@@ -82,12 +91,13 @@ def chosen_settings(socket: str | None, repository: str | None, device: str | No
     return settings.override(settings.from_environment(), **given)
 
 
-def _say_unused(chosen: Settings, options: dict[str, str | None]) -> None:
+def _say_unused(chosen: Settings, options: dict[str, str | None], socket: str | None) -> None:
     given = " and ".join(option for option, value in options.items() if value is not None)
     if given:
+        stop = f"spark-accel stop --socket {socket}" if socket else "spark-accel stop"
         print(
-            f"spark-accel: {given}: not used, a daemon runs at {chosen.daemon_socket} already; end it first, or give"
-            " another --socket",
+            f"spark-accel: {given}: not used, a daemon runs at {chosen.daemon_socket} already; end it first (`{stop}`),"
+            " or give another --socket",
             file=sys.stderr,
         )
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from spark_accel.cli import tables
 from spark_accel.cli.daemon import Repository
 
 Family = Annotated[str, typer.Option(help="Which kernels: network, or a family of estimators.")]
@@ -73,7 +74,6 @@ def _list(
     repository: Repository = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
     """Print the bitstreams of the repository: board, clock, kernels, size, checksum."""
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     rows = _bitstreams(_repository(repository))
@@ -89,12 +89,11 @@ def _list(
             f"{row['clock_mhz']:g}" if row.get("clock_mhz") else "",
             ", ".join(row.get("kernels", ())),
             " ".join(f"{key}={value}" for key, value in row.get("defines", {}).items()),
-            f"{row['size'] / 2**20:.1f} MiB" if "size" in row else "",
+            tables.size(row["size"]) if "size" in row else "",
             row.get("sha256", "")[:12],
             row.get("problem", ""),
         )
-    console = Console()
-    (console if console.is_terminal else Console(width=200)).print(table)
+    tables.show(table)
 
 
 def _bitstreams(repository: Path) -> list[dict[str, Any]]:

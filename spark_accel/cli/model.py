@@ -1,6 +1,6 @@
-"""`spark-accel model …`: import a network, install a model made elsewhere, list, show, remove.
+"""`spark-accel model …`: import a network, install a model made elsewhere, list, show, remove, load, unload.
 
-Works on the repository's folder. A daemon that runs is asked for the states of models and told to unload a removed one.
+Works on the repository's folder, but for `load` and `unload`, which a running daemon does. It unloads a removed model.
 """
 
 import json
@@ -20,13 +20,15 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A model of the reposi
 
 def register(app: typer.Typer) -> None:
     """Adds the group of commands."""
-    group = typer.Typer(no_args_is_help=True, help="Import, install, list, show and remove models.")
+    group = typer.Typer(no_args_is_help=True, help="Import, install, list, show, remove, load and unload models.")
     app.add_typer(group, name="model")
     group.command("import")(_import)
     group.command("install")(_install)
     group.command("list")(_list)
     group.command("show")(_show)
     group.command("remove")(_remove)
+    group.command("load")(_load)
+    group.command("unload")(_unload)
 
 
 def _import(
@@ -130,9 +132,26 @@ def _show(
 
 def _remove(name: Name, socket: Socket = None, repository: Repository = None, device: Device = None) -> None:
     """Delete a model with all its versions, and unload it from the daemon if one runs."""
-    from spark_accel import daemon_status, model_store  # noqa: PLC0415
+    from spark_accel import daemon_status, endpoint, model_store  # noqa: PLC0415
 
     chosen = chosen_settings(socket, repository, device)
     model_store.remove(chosen.repository, name)
-    unloaded = daemon_status.unload(chosen, name)
+    unloaded = endpoint.answers(chosen.daemon_socket) and daemon_status.unload(chosen, name)
     print(f"model '{name}' is removed from {chosen.repository}{' and unloaded' if unloaded else ''}")
+
+
+def _load(name: Name, socket: Socket = None) -> None:
+    """Have the running daemon load a model, be it a network, a bitstream or a kernel; anew if it has changed."""
+    from spark_accel import daemon_status  # noqa: PLC0415
+
+    versions = daemon_status.load(chosen_settings(socket, None, None), name)
+    print(f"model '{name}' is loaded: version {', '.join(map(str, versions))}")
+
+
+def _unload(name: Name, socket: Socket = None) -> None:
+    """Have the running daemon unload a model; what runs on a bitstream goes on."""
+    from spark_accel import daemon_status  # noqa: PLC0415
+
+    if not daemon_status.unload(chosen_settings(socket, None, None), name):
+        raise ModelError(f"model '{name}' is not loaded; `spark-accel status` has what is")
+    print(f"model '{name}' is unloaded")

@@ -113,7 +113,7 @@ def read(folder: Path) -> ModelConfig:
             return ModelConfig()
         if path.stat().st_size > _MAX_CONFIG_BYTES:
             raise ConfigError(f"{path} is larger than {_MAX_CONFIG_BYTES} bytes")
-        return text_format.Parse(path.read_bytes(), ModelConfig())
+        return text_format.Parse(path.read_text(encoding="utf-8"), ModelConfig())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise ConfigError(f"{path}: {error}") from None
 

@@ -9,6 +9,7 @@ from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.link import Buffer, Header
 from spark_accel.daemon.request import RequestError
+from spark_accel.errors import AccelError
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +73,10 @@ class Batch:
             self._header["error"] = ("INTERNAL", str(error))
             self._header["damaged"] = True  # the daemon ends this process
             return
-        _log.error("model '%s' failed", self._name, exc_info=error)
+        if isinstance(error, AccelError):  # raised on purpose: its text says all
+            _log.error("model '%s' failed: %s", self._name, error)
+        else:
+            _log.error("model '%s' failed", self._name, exc_info=error)
         text = f"Failed to process the request(s) for model '{self._name}', message: {type(error).__name__}: {error}"
         self._header["error"] = ("INTERNAL", text)
 

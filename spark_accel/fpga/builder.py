@@ -65,7 +65,7 @@ def tier(family: str, defines: Mapping[str, int], target: str) -> kernels.Tier:
 
 def facts_of(family: str, chosen: kernels.Tier, board: str, clock_mhz: float) -> Bitstream:
     """What is known of a bitstream before it is there."""
-    return Bitstream(family, board, tuple(_STAGE.findall(chosen.text())), dict(chosen.defines), clock_mhz)
+    return Bitstream(family, board, _kernels(chosen), dict(chosen.defines), clock_mhz)
 
 
 def build(target: str, facts: Bitstream, chosen: kernels.Tier, name: str, repository: Path) -> Path:
@@ -105,6 +105,7 @@ def install(binary: bytes, facts: Bitstream, name: str, repository: Path) -> Pat
             f"this is no bitstream: it has {len(binary):,} bytes and starts with {binary[:8]!r}, an .aocx with ELF's"
             " header, an .xclbin with its own"
         )
+    _check_family(binary, facts.family)
     config = ModelConfig(name=name, backend=bitstream.BACKEND)
     config.parameters["source"].string_value = f"{facts.family} for {facts.board}"
     there = (repository / name).exists()
@@ -132,6 +133,27 @@ def artifact(path: Path) -> bytes:
 def _check(name: str, facts: Bitstream) -> None:
     model_store.check_free(staging.check_name(name))
     bitstream.check(facts)
+
+
+def _check_family(binary: bytes, family: str) -> None:
+    """Raises ModelError for a binary that has all kernels of another family, and not all of this one.
+
+    Vendors' files hold kernels' names as they are, unless a part is compressed: a file without names passes. A single
+    name tells nothing: words like `sums` and `weights` are in all files.
+    """
+    found = [
+        name
+        for name, tier in macros.tiers().items()
+        if all(kernel.encode() in binary for kernel in _kernels(tier) if kernel != kernels.MACROS)
+    ]
+    if found and family not in found:
+        raise ModelError(
+            f"this bitstream has the kernels of '{found[0]}', not those of '{family}': give --family {found[0]}"
+        )
+
+
+def _kernels(tier: kernels.Tier) -> tuple[str, ...]:
+    return tuple(_STAGE.findall(tier.text()))
 
 
 def _emulated(folder: Path, chosen: kernels.Tier) -> tuple[bytes, str]:

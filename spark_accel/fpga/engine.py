@@ -1,7 +1,7 @@
 """The shape of the FPGA's network engine, which the kernels of the tier `fpga` are built with. No OpenCL here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,12 @@ class Engine:
     @classmethod
     def from_defines(cls, defines: Mapping[str, int]) -> "Engine":
         """The engine that a tier's macros describe."""
-        return cls(
-            defines["VEC"],
-            defines["LANES"],
-            defines["PIX"],
-            defines["DRAIN"],
-            defines["WORDS"],
-            defines["WEIGHT_WORDS"],
-            defines["POOL_COLUMNS"],
-        )
+        return cls(**{field.name: defines[field.name.upper()] for field in fields(cls)})
+
+    @property
+    def defines(self) -> dict[str, int]:
+        """The macros that describe it."""
+        return {field.name.upper(): getattr(self, field.name) for field in fields(self)}
 
     @property
     def products(self) -> int:

@@ -132,6 +132,7 @@ def estimate(stages: Sequence[Stage], board: Board, design: Design, layout: Layo
     )
 
 
+@cache
 def trips(stage: Stage, engine: Engine, images: int = 1) -> tuple[int, int]:
     """Iterations of `maps` and of `array` for a layer: what the kernels count."""
     segments = stage.tiles(engine) * images * stage.sums[0] * stage.segments(engine)

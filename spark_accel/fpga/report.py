@@ -1,6 +1,6 @@
 """An estimate for people and as JSON. Every figure of it is predicted, and says so."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich import box
@@ -27,6 +27,7 @@ def facts(network: str, found: Estimate) -> dict[str, Any]:
         "network": network,
         "board": asdict(found.board),
         "design": asdict(found.design),
+        "macros": macros(found),
         "layers": [asdict(layer) for layer in found.layers],
         "images_per_second": found.images_per_second,
         "batch": BATCH,
@@ -50,7 +51,23 @@ def show(network: str, found: Estimate) -> None:
     console = console if console.is_terminal else Console(width=_PIPED_WIDTH)
     for table in (_layers(network, found), _summary(network, found)):
         console.print(table)
+    many = found.design.engines
+    what = "it" if many == 1 else f"one of the {many} engines (a bitstream has just one)"
+    console.print(f"To build {what}:", markup=False, highlight=False)
+    console.print(build_command(found), markup=False, highlight=False, soft_wrap=True, end="\n\n")  # one line, to copy
     console.print(ASSUMPTIONS, markup=False, highlight=False)
+
+
+def macros(found: Estimate) -> dict[str, int]:
+    """Those that one of the design's engines is built with; the depths of channels are up to the target."""
+    return {**replace(found.design.engine, words=found.layout.words).defines, "GROUP": found.design.group}
+
+
+def build_command(found: Estimate) -> str:
+    """The command line that builds one of the design's engines."""
+    target = "xilinx:PLATFORM" if found.board.toolchain.startswith("v++") else "intel:BOARD"
+    defines = " ".join(f"--define {name}={value}" for name, value in macros(found).items())
+    return f"spark-accel kernels build --target {target} {defines}"
 
 
 def design_text(found: Estimate) -> str:

@@ -4,6 +4,7 @@ Version 1 has a stage's stride in its first 1x1 convolution (He et al. 2015, Ker
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ _V15 = "-v1.5"
 NAMES = tuple(name + version for name in _BLOCKS for version in ("", _V15))
 
 
+@cache
 def plan(name: str) -> Plan:
     """One of NAMES, for 224 x 224 images and 1,000 classes."""
     in_first = not name.endswith(_V15)

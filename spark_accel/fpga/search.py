@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 
 from spark_accel.errors import ConfigurationError
 from spark_accel.fpga.boards import Board
@@ -43,7 +44,7 @@ def fitting(
 ) -> Iterator[Estimate]:  # fmt: skip
     """Designs that fit the board, as many engines of each shape as it takes."""
     for shape in _shapes(vec, lanes):
-        found = stages(plan, shape)
+        found = _stages(plan, shape.pix)
         engine = Engine(
             shape.vec, shape.lanes, shape.pix, shape.drain, 0, max(one.beats(shape) for one in found), _POOL_COLUMNS
         )
@@ -52,6 +53,12 @@ def fitting(
             best = _most_engines(found, board, design)
             if best is not None:
                 yield best
+
+
+@cache  # what is computed of a stage, layouts above all, is then found again for other shapes and boards
+def _stages(plan: Plan, pix: int) -> tuple[Stage, ...]:
+    """The stages of a plan, of engines with segments of `pix` pixels; raises UnsupportedNetwork."""
+    return tuple(stages(plan, Engine(1, 1, pix, 1, _UNLIMITED, _UNLIMITED, _UNLIMITED)))
 
 
 def _shapes(vec: int | None, lanes: int | None) -> Iterator[Engine]:
