@@ -33,4 +33,8 @@
 #endif
 #include "x86_multiply_any.h"
 #include "x86_layers.h"
+#if GROUP == 2  // elements are shorts
+#include "x86_winograd.h"
+#endif
+#include "x86_tiles.h"
 #include "x86_network.h"

@@ -23,6 +23,7 @@ typedef JOIN(float, LANES) floatv;
 typedef uchar bytev __attribute__((ext_vector_type(BYTES)));  // as many as two pixels have in a panel
 typedef uchar panel_bytes __attribute__((ext_vector_type(PANEL)));
 typedef short shortv __attribute__((ext_vector_type(PANEL)));
+typedef intv __attribute__((aligned(4))) intv_unaligned;
 typedef floatv __attribute__((aligned(4))) floatv_unaligned;
 typedef bytev __attribute__((aligned(1))) bytev_unaligned;
 typedef panel_bytes __attribute__((aligned(1))) panel_bytes_unaligned;

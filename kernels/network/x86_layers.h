@@ -1,8 +1,9 @@
-// The layers, cut into tiles: what a thread makes on its own of a layer's outputs.
+// Layers as the kernel reads them, what they are cut into, and where their inputs, outputs and windows lie.
 enum { CONVOLUTION, MAX_POOL, GLOBAL_AVERAGE_POOL, DENSE };
 
-// Where a layer's windows are read: where its inputs lie, or copies of them, window by window or in padded rows.
-enum { IN_PLACE, COPIED_WINDOWS, COPIED_ROWS };
+// Where a layer's windows are read: where its inputs lie, or copies of them, window by window or in padded rows. With
+// WINOGRAD there are none, see `x86_winograd.h`.
+enum { IN_PLACE, COPIED_WINDOWS, COPIED_ROWS, WINOGRAD };
 
 // An activation's place in an arena: `before` bytes of those that have one image at a time, or, an image, of those that
 // have all images of a group; -1: it is the images, or none.
@@ -62,7 +63,18 @@ HELPER int divided_up(int value, int by)
     return (value + by - 1) / by;
 }
 
-// What the layer's outputs are cut into, in pixels.
+// What Winograd's outputs are cut into: 2 x 2 of them.
+HELPER int unit_rows(const layer_t *layer)
+{
+    return divided_up(layer->out_height, 2);
+}
+
+HELPER int unit_columns(const layer_t *layer)
+{
+    return divided_up(layer->out_width, 2);
+}
+
+// What other layers' outputs are cut into, in pixels.
 HELPER int unit_of(const layer_t *layer)
 {
     return layer->source == COPIED_ROWS ? layer->out_width : 1;
@@ -70,6 +82,8 @@ HELPER int unit_of(const layer_t *layer)
 
 HELPER int units_of(const layer_t *layer, const batch_t *batch)
 {
+    if (layer->source == WINOGRAD)
+        return batch->count * unit_rows(layer) * unit_columns(layer);
     return pixels_of(layer, batch) / unit_of(layer);
 }
 
@@ -81,6 +95,44 @@ HELPER int tiles_of(const layer_t *layer, const batch_t *batch)
         return batch->count;
     const int panels = divided_up(layer->out_channels, PANEL);
     return divided_up(units_of(layer, batch), layer->tile_units) * divided_up(panels, layer->tile_panels);
+}
+
+// The units and the panels of a tile, each from the first to the one before the last.
+typedef struct {
+    int first, last, first_panel, last_panel;
+} tile_t;
+
+HELPER tile_t tile_of(const layer_t *layer, const batch_t *batch, int number)
+{
+    const int panels = divided_up(layer->out_channels, PANEL);
+    const int units = units_of(layer, batch);
+    const int unit_tiles = divided_up(units, layer->tile_units);
+    const int panel_tiles = divided_up(panels, layer->tile_panels);
+    const int column = number % unit_tiles, row = number / unit_tiles;
+    const tile_t tile = {
+        (long)units * column / unit_tiles, (long)units * (column + 1) / unit_tiles,
+        panels * row / panel_tiles, panels * (row + 1) / panel_tiles};
+    return tile;
+}
+
+// Panel number `p`, with `depth` words for a channel; how windows lie is for the caller to say.
+HELPER panel_t panel_of(const layer_t *layer, const batch_t *batch, __global const uchar *constants, int p, int depth)
+{
+    const int channel = p * PANEL;
+    const int image_bytes = layer->out_height * layer->out_width * layer->out_channels;
+    panel_t panel;
+    panel.weights = (__global const intv *)(constants + layer->weights + channel * depth * 4L);
+    panel.bias = (__global const intv *)(constants + layer->bias) + p * VECTORS;
+    panel.multiplier = (__global const floatv *)(constants + layer->multiplier) + p * VECTORS;
+    panel.zero_point = (__global const shortv *)(constants + layer->zero_point) + p;
+    panel.residual_multiplier = (__global const intv *)(constants + layer->residual_multiplier) + p * VECTORS;
+    panel.residual = layer->residual.before < 0 ? 0 : activation(batch, layer->residual, image_bytes) + channel;
+    panel.output = activation(batch, layer->output, image_bytes) + channel;
+    panel.logits = layer->kind == DENSE ? batch->logits + (long)batch->first * batch->classes + channel : 0;
+    panel.raw = 0;
+    panel.channels = layer->out_channels;
+    panel.stored = layer->out_channels - channel;
+    return panel;
 }
 
 // Copies the inputs of pixels `first` to `last` - 1, with what stands for those outside, side by side to `windows`.
@@ -158,117 +210,4 @@ HELPER void copy_rows(
             pad(rows + filled * channels, pad_value, pixels - filled, channels);
         }
     }
-}
-
-// Some pixels of some panels.
-HELPER void multiply_tile(
-    const layer_t *layer, const batch_t *batch, __global const uchar *constants, int tile, __global element *room)
-{
-    const int panels = divided_up(layer->out_channels, PANEL);
-    const int units = units_of(layer, batch);
-    const int unit_tiles = divided_up(units, layer->tile_units);
-    const int panel_tiles = divided_up(panels, layer->tile_panels);
-    const int first = (long)units * (tile % unit_tiles) / unit_tiles;
-    const int last = (long)units * (tile % unit_tiles + 1) / unit_tiles;
-    const int first_panel = panels * (tile / unit_tiles) / panel_tiles;
-    const int last_panel = panels * (tile / unit_tiles + 1) / panel_tiles;
-
-    const int depth = layer->row_words * layer->kernel_height;
-    panel_t panel;
-    panel.rows = 1;
-    panel.row_words = depth;
-    panel.row_bytes = 0;
-    panel.stride = depth * 4L;
-    __global const uchar *windows = (__global const uchar *)room;
-    if (layer->source == IN_PLACE) {
-        windows = input_of(layer, batch) + first * panel.stride;
-    } else if (layer->source == COPIED_WINDOWS) {
-        copy_windows(layer, batch, constants, first, last, room);
-    } else {
-        copy_rows(layer, batch, constants, first, last, room);
-        panel.rows = layer->kernel_height;
-        panel.row_words = layer->row_words;
-        panel.row_bytes = row_elements(layer) * (long)sizeof(element);
-        panel.stride = layer->stride_x * layer->channels * (long)sizeof(element);
-    }
-
-    const int unit = unit_of(layer);
-    const int image_bytes = layer->out_height * layer->out_width * layer->out_channels;
-    panel.channels = layer->out_channels;
-    for (int p = first_panel; p < last_panel; p++) {
-        const int channel = p * PANEL;
-        panel.stored = layer->out_channels - channel;
-        panel.weights = (__global const intv *)(constants + layer->weights + channel * depth * 4L);
-        panel.bias = (__global const intv *)(constants + layer->bias) + p * VECTORS;
-        panel.multiplier = (__global const floatv *)(constants + layer->multiplier) + p * VECTORS;
-        panel.zero_point = (__global const shortv *)(constants + layer->zero_point) + p;
-        panel.residual_multiplier = (__global const intv *)(constants + layer->residual_multiplier) + p * VECTORS;
-        panel.residual =
-            layer->residual.before < 0 ? 0 : activation(batch, layer->residual, image_bytes) + channel;
-        panel.output = activation(batch, layer->output, image_bytes) + channel;
-        panel.logits = layer->kind == DENSE ? batch->logits + (long)batch->first * batch->classes + channel : 0;
-        if (layer->source == COPIED_ROWS)
-            for (int row = first; row < last; row++)
-                multiply(&panel, windows + (row - first) * panel.rows * panel.row_bytes, row * unit, unit);
-        else
-            multiply(&panel, windows, first, last - first);
-    }
-}
-
-// A row of an image.
-HELPER void max_pool_tile(const layer_t *layer, const batch_t *batch, int row)
-{
-    __global const uchar *input = input_of(layer, batch);
-    const int row_bytes = layer->out_width * layer->channels;
-    __global uchar *output = activation(batch, layer->output, layer->out_height * row_bytes) + row * row_bytes;
-    const int image = row / layer->out_height;
-    const int top = row % layer->out_height * layer->stride_y - layer->pad_top;
-    const int last_y = min(top + layer->kernel_height, layer->height);
-    for (int x = 0; x < layer->out_width; x++) {
-        const int left = x * layer->stride_x - layer->pad_left;
-        const int last_x = min(left + layer->kernel_width, layer->width);
-        for (int channel = 0; channel < layer->channels; channel += BYTES) {
-            bytev largest = (bytev)(0);
-            for (int y = max(top, 0); y < last_y; y++)
-                for (int column = max(left, 0); column < last_x; column++) {
-                    const int at = ((image * layer->height + y) * layer->width + column) * layer->channels + channel;
-                    const bytev value = *(__global const bytev_unaligned *)(input + at);
-                    largest = value > largest ? value : largest;
-                }
-            store_more_bytes(largest, output + x * layer->channels + channel, layer->channels - channel);
-        }
-    }
-}
-
-// An image.
-HELPER void global_average_pool_tile(
-    const layer_t *layer, const batch_t *batch, __global const uchar *constants, int image)
-{
-    const int positions = layer->height * layer->width;
-    __global const uchar *input = input_of(layer, batch) + image * positions * layer->channels;
-    __global const floatv *multiplier = (__global const floatv *)(constants + layer->multiplier);
-    __global uchar *output = activation(batch, layer->output, layer->channels) + image * layer->channels;
-    for (int channel = 0; channel < layer->channels; channel += PANEL) {
-        intv totals[VECTORS] = {(intv)(0), (intv)(0)};
-        for (int position = 0; position < positions; position++) {
-            intv words[VECTORS];
-            widen(*(__global const panel_bytes_unaligned *)(input + position * layer->channels + channel), words);
-            for (int v = 0; v < VECTORS; v++)
-                totals[v] += words[v];
-        }
-        const floatv multipliers[VECTORS] = {multiplier[channel / LANES], multiplier[channel / LANES + 1]};
-        const shortv values = requantise(totals, multipliers, (shortv)(0));
-        store_bytes(saturated(values, values).lo, output + channel, layer->channels - channel);
-    }
-}
-
-INNER void make_tile(
-    const layer_t *layer, const batch_t *batch, __global const uchar *constants, int tile, __global element *room)
-{
-    if (layer->kind == MAX_POOL)
-        max_pool_tile(layer, batch, tile);
-    else if (layer->kind == GLOBAL_AVERAGE_POOL)
-        global_average_pool_tile(layer, batch, constants, tile);
-    else
-        multiply_tile(layer, batch, constants, tile, room);
 }

@@ -10,7 +10,7 @@ INNER void JOIN(multiply_, N)(const panel_t *of, __global const uchar *windows, 
         for (int p = 0; p < N; p++)
             #pragma unroll
             for (int v = 0; v < VECTORS; v++)
-                sums[p][v] = panel.bias[v];
+                sums[p][v] = panel.raw ? (intv)(0) : panel.bias[v];
 
         if (panel.residual)
             #pragma unroll
@@ -44,7 +44,13 @@ INNER void JOIN(multiply_, N)(const panel_t *of, __global const uchar *windows, 
         finish_two(&panel, &finish, pixel + p, residual, sums[p], sums[p + 1]); \
     if (N % 2) \
         finish_one(&panel, &finish, pixel + N - 1, residual, sums[N - 1])
-        if (panel.logits)
+        if (panel.raw)
+            #pragma unroll
+            for (int p = 0; p < N; p++)
+                #pragma unroll
+                for (int v = 0; v < VECTORS; v++)
+                    panel.raw[(long)(pixel + p) * VECTORS + v] = sums[p][v];
+        else if (panel.logits)
             #pragma unroll
             for (int p = 0; p < N; p++)
                 finish_logits(&panel, &finish, pixel + p, sums[p]);

@@ -55,6 +55,7 @@ def layer_table(profile: dict[str, Any]) -> Table:
         ["all", "", f"{total * 1e3:.2f}", "100%", f"{whole / 1e9:.1f}", f"{whole / limit:.0%}" if limit else ""]
     )
     notes = [f"limit: {limit / 1e9:.0f} GMAC/s, the tier's own multiplications in registers"] if limit else []
+    notes += _above_the_limit(profile)
     columns = ["layer", "kind", "ms", "share", "GMAC/s", "of limit"]
     return Table(f"time by layer, batch {batch}", columns, rows, notes)
 
@@ -74,7 +75,7 @@ def _throughput(result: dict[str, Any], contenders: list[dict[str, Any]]) -> Tab
     if result["random_weights"]:
         notes.append("the network has random weights: these figures say nothing about accuracy")
     if result["profile"] and result["profile"]["limit"]:
-        notes.append(_against_limit(result["profile"]))
+        notes += [_against_limit(result["profile"]), *_above_the_limit(result["profile"])]
     rounds = result["rounds"]
     spreads = f"median (least to most) of {rounds} rounds, turn by turn" if rounds > 1 else "one round"
     title = f"network only ({result['network']}), images/s: {spreads}"
@@ -88,6 +89,13 @@ def _against_limit(profile: dict[str, Any]) -> str:
         f"spark-accel, batch {profile['batch']}: {rate / 1e9:.0f} GMAC/s, {rate / profile['limit']:.0%} of the "
         f"{profile['limit'] / 1e9:.0f} that the tier's multiplications reach in registers, in the same run"
     )
+
+
+def _above_the_limit(profile: dict[str, Any]) -> list[str]:
+    limit = profile["limit"]
+    if not limit or all(1e9 * gmacs(layer, profile["batch"]) <= limit for layer in profile["layers"]):
+        return []
+    return ["layers above the limit are made by Winograd's algorithm, with 16 multiplications in the place of 36"]
 
 
 def _latency(contenders: list[dict[str, Any]]) -> Table:

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from spark_accel.daemon import winograd
 from spark_accel.daemon.activation_memory import ActivationMemory, assign
 from spark_accel.daemon.kernels import Tier
-from spark_accel.networks.plan import INPUT, Convolution, Dense, GlobalAveragePool, Int8, Layer, Plan, output_shape
+from spark_accel.networks.plan import INPUT, Convolution, Dense, GlobalAveragePool, Layer, Plan, output_shape
 
 WEIGHTS = {  # their type by layout
     "int8 [out / PANEL][kernel row][column, in / GROUP][PANEL][GROUP]": np.int8,
@@ -24,7 +25,7 @@ IMAGES_A_GROUP = 4  # at most: enough that reading weights hardly counts
 SLACK = 64  # bytes behind whatever kernels read or write: they do so in whole vectors
 _WORD = 4
 _KINDS = ("convolution", "max_pool", "global_average_pool", "dense")
-_SOURCES = ("in place", "copied windows", "copied rows")
+_SOURCES = ("in place", "copied windows", "copied rows", "winograd")
 _TILE_BYTES = 96 * 2**10  # of a tile's inputs: they stay in the second-level cache
 _TILE_DOTS = 60_000  # instructions in a tile: some 10 to 20 microseconds, so that threads end a layer together
 _TILE_CHANNELS = 256  # of a tile: enough for the copying of its inputs to hardly count
@@ -163,8 +164,9 @@ class _Writer:
             residual = 0
             if layer.residual_multiplier is not None:
                 residual = add(_in_parts(self._ordered(layer.residual_multiplier)))
+            weights = winograd.weights(layer.weights) if self._by_winograd(layer) else layer.weights
             return (
-                add(self._packed(_in_vectors(self._panels(layer.weights)))),
+                add(self._packed(_in_vectors(self._panels(weights)))),
                 add(self._ordered(layer.bias)),
                 add(self._ordered(layer.multiplier)),
                 add(self._filled(layer.zero_point.astype(np.int16))),
@@ -195,6 +197,11 @@ class _Writer:
             unit_bytes = rows * pixels * shape[2] * _WORD // self._group
             dots *= out_shape[1]
             step, wanted = 1, out_shape[0]
+        elif source == "winograd":
+            row_words = shape[2] // self._group
+            unit_bytes = winograd.POSITIONS * (row_words + self._panel) * _WORD  # inputs and sums
+            dots = winograd.POSITIONS * row_words * tile_panels * self._panel // self._lanes
+            wanted = -(-out_shape[0] // 2) * -(-out_shape[1] // 2)
         best = min(_TILE_BYTES // unit_bytes, _TILE_DOTS // dots)
         least = -(-wanted * IMAGES_A_GROUP * -(-panels // tile_panels) // _MAX_TILES)
         units = max(step, best // step * step, -(-least // step) * step)
@@ -206,6 +213,8 @@ class _Writer:
         """How windows are read. Rows are copied where they are long enough for blocks of pixels, and overlap."""
         if self._reads_in_place(layer, shape):
             return "in place"
+        if self._by_winograd(layer):
+            return "winograd"
         if isinstance(layer, Dense) or out_shape[1] < 2 * self._pixels or layer.stride[1] >= layer.weights.shape[2]:
             return "copied windows"
         return "copied rows"
@@ -218,6 +227,10 @@ class _Writer:
             return True
         return layer.weights.shape[1:3] == (1, 1) and layer.stride == (1, 1) and not any(layer.padding)
 
+    def _by_winograd(self, layer: Layer) -> bool:
+        """Whether the layer takes fewer products so, of elements that hold them."""
+        return self._weights is np.int16 and isinstance(layer, Convolution) and winograd.suits(layer)
+
     def _filled(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A value a channel, zeros behind them."""
         return np.pad(values, (0, -len(values) % self._panel))
@@ -226,14 +239,14 @@ class _Writer:
         """The same, in the order in which vectors have a panel's channels."""
         return _in_vectors(self._filled(values).reshape(-1, self._panel))
 
-    def _panels(self, weights: Int8) -> Int8:
+    def _panels(self, weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Weights [out, row, column, in] as [panels, PANEL, row, column and in], zeros up to whole words."""
         out, rows, columns, channels = weights.shape
         by_row = weights.reshape(out, rows, columns * channels)
         filled = np.pad(by_row, ((0, -out % self._panel), (0, 0), (0, -(columns * channels) % self._group)))
         return filled.reshape(-1, self._panel, *filled.shape[1:])
 
-    def _packed(self, panels: Int8) -> npt.NDArray[Any]:
+    def _packed(self, panels: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The same as the kernels read them, [panels, row, word, PANEL, GROUP]."""
         words = panels.reshape(*panels.shape[:3], -1, self._group)
         return words.transpose(0, 2, 3, 1, 4).astype(self._weights)
