@@ -226,9 +226,10 @@ class Client:
         return {one.name: found[one.name] for one in kernel.outputs}
 
     def device(self) -> str:
-        """The daemon's devices for people: `cpu-0 (Portable Computing Language: AMD EPYC …)`."""
-        devices = self._again(lambda connection: connection.devices())
-        return ", ".join(f"{one.id} ({one.platform}: {one.name})" for one in devices) or "no device"
+        """The daemon's devices for people: `cpu-0 (Portable Computing Language: AMD EPYC …)`, or why there are none."""
+        found = self._again(lambda connection: connection.devices())
+        devices = ", ".join(f"{one.id} ({one.platform}: {one.name})" for one in found.devices)
+        return devices or f"no device: {found.failure}"
 
     def close(self) -> None:
         """Ends the lease and gives all regions back; does nothing in a fork of the process that made it."""

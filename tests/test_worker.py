@@ -359,6 +359,7 @@ def test_a_device_that_can_not_be_had_is_given_up_and_tried_on() -> None:
         before = worker.facts().restarts
         with pytest.raises(ModelLoadError, match=r"Unavailable: device fpga-9 can't be used"):
             await worker.load(1, IDENTITY)
+        assert worker.facts().failure == worker.failure
         await until(lambda: worker.facts().restarts > before)
         return worker.may_run(1)
 

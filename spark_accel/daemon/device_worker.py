@@ -123,6 +123,7 @@ class Worker:
             reprogrammings=self.board.count,
             reprogramming_ns=self.board.spent,
             executions=self._executions,
+            failure=self.failure,
         )
 
     def start(self) -> None:

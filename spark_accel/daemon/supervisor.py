@@ -47,10 +47,10 @@ class Supervisor:
         """Finds the devices and starts their workers, in the background."""
         self._start = asyncio.create_task(self._find())
 
-    async def devices(self) -> list[accel_pb2.Device]:
-        """Facts about the devices, once they are known; empty if none can be had."""
+    async def devices(self) -> accel_pb2.DevicesResponse:
+        """Facts about the devices, once they are known, or why none can be had."""
         await self._started()
-        return [worker.facts() for worker in self.workers]
+        return accel_pb2.DevicesResponse(devices=[worker.facts() for worker in self.workers], failure=self._failure)
 
     async def load(self, key: int, model: Header, instances: Sequence[ModelInstanceGroup] = ()) -> None:
         """Loads `model` on the devices that `instances` mean; raises ModelLoadError if none of them can."""
