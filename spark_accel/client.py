@@ -26,6 +26,7 @@ from spark_accel.connection import Again, Connection, Ending, Placed
 from spark_accel.errors import DaemonError, ModelError, RegionMemoryError
 from spark_accel.own_kernels import calls, definition
 from spark_accel.own_kernels.definition import Definition
+from spark_accel.protocol import accel_pb2
 from spark_accel.settings import Settings
 from spark_accel.shared_region import RegionFile
 
@@ -202,8 +203,10 @@ class Client:
         """Loads a kernel if it is not loaded: what its configuration says. Raises ModelError."""
         return self._again(lambda connection: _definition(connection, name))
 
-    def run_kernel(self, kernel: Definition, values: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:
-        """As `kernel`, without asking for its definition again."""
+    def run_kernel(
+        self, kernel: Definition, values: Mapping[str, npt.ArrayLike], *, device: str = ""
+    ) -> dict[str, npt.NDArray[Any]]:
+        """As `kernel`, without asking for its definition again. `device` is that of `classify`."""
         tensors, scalars = calls.arguments(kernel, values)
         spots = calls.spots(kernel, tensors, scalars)
         region = self.borrow(calls.region_bytes(spots.values()))
@@ -216,8 +219,10 @@ class Client:
         inputs = [placed[one.name] for one in kernel.inputs]
         results = [placed[one.name] for one in kernel.outputs if one.name in placed]
         inline = tuple(one.name for one in kernel.outputs if one.name not in placed)
+        parameters = {**scalars, "device": device} if device else scalars
         try:
-            found = dict(zip(inline, self._infer(kernel.model, inputs, inline, scalars, results=results), strict=True))
+            answers = self._infer(kernel.model, inputs, inline, parameters, results=results)
+            found = dict(zip(inline, answers, strict=True))
         except BaseException:
             region.close()  # the daemon may still use it
             raise
@@ -225,10 +230,15 @@ class Client:
         self.give_back(region)
         return {one.name: found[one.name] for one in kernel.outputs}
 
+    def devices(self) -> accel_pb2.DevicesResponse:
+        """What the daemon drives, or why it drives nothing."""
+        return self._again(lambda connection: connection.devices())
+
     def device(self) -> str:
-        """The daemon's devices for people: `cpu-0 (Portable Computing Language: AMD EPYC …)`."""
-        devices = self._again(lambda connection: connection.devices())
-        return ", ".join(f"{one.id} ({one.platform}: {one.name})" for one in devices) or "no device"
+        """The daemon's devices for people: `cpu-0 (Portable Computing Language: AMD EPYC …)`, or why there are none."""
+        found = self.devices()
+        devices = ", ".join(f"{one.id} ({one.platform}: {one.name})" for one in found.devices)
+        return devices or f"no device: {found.failure}"
 
     def close(self) -> None:
         """Ends the lease and gives all regions back; does nothing in a fork of the process that made it."""

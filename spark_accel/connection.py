@@ -147,10 +147,11 @@ class Connection:
             found: accel_pb2.LabelsResponse = self._node.Labels(accel_pb2.LabelsRequest(model=name), timeout=_SECONDS)
         return found
 
-    def devices(self) -> list[accel_pb2.Device]:
-        """What the daemon drives."""
+    def devices(self) -> accel_pb2.DevicesResponse:
+        """What the daemon drives, or why it drives nothing."""
         with _translated():
-            return list(self._node.Devices(accel_pb2.DevicesRequest(), timeout=_SECONDS).devices)
+            found: accel_pb2.DevicesResponse = self._node.Devices(accel_pb2.DevicesRequest(), timeout=_SECONDS)
+        return found
 
     def register(self, name: str, size: int) -> None:
         """Registers the region file `name` under its own name; raises RegionMemoryError if the daemon refuses."""

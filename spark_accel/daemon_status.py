@@ -18,7 +18,10 @@ _SECONDS = 30.0
 
 
 def collect(settings: Settings) -> dict[str, Any]:
-    """The facts under `daemon`, `devices`, `models`, `leases` and `regions`; raises DaemonError if none answers."""
+    """The facts under `daemon`, `devices`, `failure` (why there are none), `models`, `leases` and `regions`.
+
+    Raises DaemonError if no daemon answers.
+    """
     with _channel(settings) as channel:
         return _collect(settings, service_pb2_grpc.GRPCInferenceServiceStub(channel), channel)
 
@@ -81,7 +84,7 @@ def _index(triton: Any) -> list[Any]:  # noqa: ANN401 - generated
 def _collect(settings: Settings, triton: Any, channel: grpc.Channel) -> dict[str, Any]:  # noqa: ANN401 - generated
     node = accel_pb2_grpc.NodeStub(channel)
     metadata = triton.ServerMetadata(pb.ServerMetadataRequest(), timeout=_SECONDS)
-    devices = node.Devices(accel_pb2.DevicesRequest(), timeout=_SECONDS).devices
+    devices = node.Devices(accel_pb2.DevicesRequest(), timeout=_SECONDS)
     index = _index(triton)
     statistics = triton.ModelStatistics(pb.ModelStatisticsRequest(), timeout=_SECONDS).model_stats
     counts = {(model.name, model.version): model for model in statistics}
@@ -93,7 +96,8 @@ def _collect(settings: Settings, triton: Any, channel: grpc.Channel) -> dict[str
             "socket": str(settings.daemon_socket),
             "pid": endpoint.daemon_pid(settings.daemon_socket),
         },
-        "devices": [_fields(device) for device in devices],
+        "devices": [_fields(device) for device in devices.devices],
+        "failure": devices.failure,
         "models": [_model(model, counts.get((model.name, model.version))) for model in index],
         "leases": [
             {**_fields(lease), "since": datetime.fromtimestamp(lease.since).astimezone().isoformat()}

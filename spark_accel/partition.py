@@ -1,13 +1,12 @@
 """Classifies the rows of one partition, in a Python worker of Spark: cells in, lists of classes out, in order.
 
-Cells are read by `columns.py`, in threads; batches are kept in flight by `pipeline.py`. What makes a Column function of
-this is `functions.py`.
+Cells are read by `columns.py`, in threads; batches are kept in flight by `pipeline.py`; which board a task has is
+`task_board.py`'s. What makes a Column function of this is `functions.py`.
 """
 
 import itertools
 import logging
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -17,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark import TaskContext
 
-from spark_accel import client, columns, imagenet, pipeline, settings
+from spark_accel import client, columns, imagenet, pipeline, settings, task_board
 from spark_accel.client import NetworkFacts, TopClasses
 from spark_accel.errors import DecodeError
 
@@ -28,7 +27,6 @@ _FIELDS = [
     pa.field("score", pa.float32()),
 ]
 _REASONS_SHOWN = 3
-_BOARD = re.compile(r"fpga(-emulator)?-\d+")
 _log = logging.getLogger("spark_accel")
 
 
@@ -38,6 +36,7 @@ def classify(
     """The `top` best classes of each row of `arrays`, null where there is no image; in batches of another size.
 
     Raises DecodeError, naming the row, for an image that can't be decoded if `strict`; else that row is null, too.
+    Raises AccelError for a board that Spark gave the task and the daemon doesn't drive, if `fallback` is `error`.
     """
     first = next(arrays, None)
     if first is None:  # an empty partition needs no network
@@ -48,22 +47,11 @@ def classify(
     ids, labels = pa.array(network.ids, pa.string()), pa.array(network.labels, pa.string())
     partition = _Partition(network, _decoders(os.getpid(), _decoding_threads()), strict=strict)
     batches = _regroup(itertools.chain([first], arrays), network.max_batch)
-    top, board = min(top, network.classes), _assigned_board()
+    top, board = min(top, network.classes), task_board.assigned(node, resolved)
     answers = pipeline.classify(node, network, top, batches, partition.write, device=board)
     for classified, classes in answers:
         yield _results(classified, classes, ids, labels)
     partition.report()
-
-
-def _assigned_board() -> str:
-    """The board that Spark's resource scheduling gave this task, by the id that `spark-accel discover` told Spark.
-
-    Empty without one. Addresses of another discovery script mean nothing here.
-    """
-    context = TaskContext.get()
-    resource = context.resources().get("fpga") if context else None
-    address = resource.addresses[0] if resource else ""
-    return address if _BOARD.fullmatch(address) else ""
 
 
 def _regroup(arrays: Iterable[pa.Array], rows: int) -> Iterator[list[pa.Array]]:

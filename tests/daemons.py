@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 from conftest import eventually
 from google.protobuf.message import Message
-from infer_requests import placed, request, x
+from infer_requests import X4, placed, request, x
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
@@ -155,6 +155,13 @@ def _answers(daemon: Daemon, log: Path) -> bool:
         return bool(daemon.call("ServerLive").live)
     except grpc.RpcError:
         return False
+
+
+def goes_on(daemon: Daemon) -> None:
+    """What holds after any attack, where the model `identity` is loaded."""
+    assert daemon.alive()
+    assert daemon.call("ServerReady").ready
+    assert daemon.infer(request(x())).raw_output_contents == [X4]
 
 
 @contextlib.contextmanager

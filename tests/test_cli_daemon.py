@@ -1,12 +1,14 @@
 """`spark-accel daemon` and `spark-accel status` as a user types them, beside a daemon that runs."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from daemons import region, region_file, running, slow_request, write_model
+from conftest import eventually
+from daemons import Daemon, region, region_file, running, slow_request, write_model
 from infer_requests import X4
 
 from spark_accel.cli import tables
@@ -26,11 +28,34 @@ def test_status_has_sizes_for_people_and_bytes_in_json(tmp_path: Path) -> None:
     assert [one["byte_size"] for one in facts["regions"]] == [3 * 2**20]
 
 
-def test_status_without_devices_says_where_the_reason_is(tmp_path: Path) -> None:
+def test_status_without_devices_says_why_there_are_none(tmp_path: Path) -> None:
     with running(tmp_path, device="nobody:nothing", SPARK_ACCEL_FALLBACK="error") as daemon:
         said = cli("status", "--socket", daemon.socket).stdout
+        facts = json.loads(cli("status", "--socket", daemon.socket, "--json").stdout)
 
-    assert "no devices: the daemon says why in its log" in said
+    assert "no devices: no OpenCL device matches 'device=nobody:nothing'; there are: " in said
+    assert facts["failure"].startswith("no OpenCL device matches 'device=nobody:nothing'; there are: ")
+    assert facts["devices"] == []
+
+
+def test_status_says_of_a_device_why_it_can_not_be_used(tmp_path: Path) -> None:
+    # has each worker, and no other process, end before it has begun
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nif 'spark_accel.daemon.worker' in sys.orig_argv: raise SystemExit\n"
+    )
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    with running(tmp_path, PYTHONPATH=path) as daemon:
+        eventually(lambda: failures(daemon) != [""], what="the device is given up")
+        said = cli("status", "--socket", daemon.socket).stdout
+        (told,) = failures(daemon)
+
+    assert told == "device reference can't be used: its worker ended (1); see the daemon's log"
+    assert told in said.splitlines()
+
+
+def failures(daemon: Daemon) -> list[str]:
+    facts = json.loads(cli("status", "--socket", daemon.socket, "--json").stdout)
+    return [device["failure"] for device in facts["devices"]]
 
 
 @pytest.mark.parametrize("background", [("--background",), ()])

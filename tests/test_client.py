@@ -51,6 +51,15 @@ def test_the_facts_of_a_network_are_those_of_its_configuration_and_labels(client
     assert (network.ids[3], network.labels[3]) == ("n00000003", "thing 3")
 
 
+def test_without_a_device_it_says_why_there_is_none(tmp_path: Path) -> None:
+    with node(tmp_path, device="nobody:nothing", fallback="error") as settings:
+        client = Client(settings)
+        told = client.device()
+        client.close()
+
+    assert told.startswith("no device: no OpenCL device matches 'device=nobody:nothing'; there are: ")
+
+
 @pytest.mark.usefixtures("plan")
 def test_a_network_that_is_not_there_is_an_error_with_the_nearest_name(client: Client, settings: Settings) -> None:
     with pytest.raises(ModelError) as raised:

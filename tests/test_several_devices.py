@@ -10,13 +10,14 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from spark_accel.daemon.device_worker import Worker
 from spark_accel.daemon.devices import REFERENCE
 from spark_accel.daemon.model_config import LoadedModel
 from spark_accel.daemon.regions import Regions
 from spark_accel.daemon.request import InferenceRequest, InputTensor, RequestError
 from spark_accel.daemon.scheduler import Scheduler
 from spark_accel.daemon.statistics import Statistics
-from spark_accel.daemon.supervisor import Supervisor, Worker
+from spark_accel.daemon.supervisor import Supervisor
 from spark_accel.daemon.worker_process import Limits
 
 CONFIG = 'backend: "identity" max_batch_size: 1 input { name: "x" } output { name: "y" }'

@@ -23,6 +23,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from spark_accel.daemon import batch_messages, grpc_messages, thread_budget
 from spark_accel.daemon.backends import Backends
 from spark_accel.daemon.batch_request import BatchRequest, Input
+from spark_accel.daemon.device_worker import Worker
 from spark_accel.daemon.devices import REFERENCE
 from spark_accel.daemon.link import Header
 from spark_accel.daemon.model_config import ModelLoadError
@@ -35,7 +36,6 @@ from spark_accel.daemon.request import (
     RequestedOutput,
     RequestError,
 )
-from spark_accel.daemon.supervisor import Worker
 from spark_accel.daemon.worker_process import Limits, WorkerProcess
 from spark_accel.networks import reference
 
@@ -359,6 +359,7 @@ def test_a_device_that_can_not_be_had_is_given_up_and_tried_on() -> None:
         before = worker.facts().restarts
         with pytest.raises(ModelLoadError, match=r"Unavailable: device fpga-9 can't be used"):
             await worker.load(1, IDENTITY)
+        assert worker.facts().failure == worker.failure
         await until(lambda: worker.facts().restarts > before)
         return worker.may_run(1)
 

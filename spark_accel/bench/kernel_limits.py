@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyopencl as cl
 
+from spark_accel.daemon import quiet_build
 from spark_accel.daemon.kernels import Tier
 
 _ACCUMULATORS = 12  # chains of multiplications and additions: more than a processor has on the way at once
@@ -85,9 +86,8 @@ def measure(device: cl.Device, tier: Tier, precision: np.dtype[Any]) -> Limits:
     head = [(folder / f"{name}.h").read_text(encoding="utf-8") for name in (tier.name, "real")]
     context = cl.Context([device])
     queue = cl.CommandQueue(context)
-    program = cl.Program(context, "\n".join([*head, _SOURCE]))
     options = [*tier.build_options(), f"-DDOUBLE={int(precision.itemsize == 8)}"]
-    program.build(options=options, cache_dir=False)  # type: ignore[arg-type]
+    program = quiet_build.build(cl.Program(context, "\n".join([*head, _SOURCE])), options)
     multiplications, read = cl.Kernel(program, "multiplications"), cl.Kernel(program, "bytes")
     items = 16 * device.max_compute_units
     lanes = tier.defines["VECTOR_BYTES"] // precision.itemsize

@@ -4,7 +4,7 @@ import numpy as np
 import pyopencl as cl
 
 from spark_accel.bench.kernel_limits import least_seconds
-from spark_accel.daemon import kernels
+from spark_accel.daemon import kernels, quiet_build
 
 _ROUNDS = 10_000_000  # some 100 ms: the kernel's clock of busy threads is some milliseconds off
 _SUMS = 12
@@ -41,8 +41,7 @@ def multiplications_a_second(device: cl.Device, tier_name: str) -> float | None:
         return None
     context = cl.Context([device])
     queue = cl.CommandQueue(context)
-    program = cl.Program(context, tier.text() + _SOURCE)
-    program.build(options=tier.build_options(), cache_dir=False)  # type: ignore[arg-type]
+    program = quiet_build.build(cl.Program(context, tier.text() + _SOURCE), tier.build_options())
     kernel = cl.Kernel(program, "limit")
     items = 4 * device.max_compute_units
     data = cl.Buffer(

@@ -110,12 +110,15 @@ def _print(facts: dict[str, Any]) -> None:
     for title in ("devices", "models", "leases", "regions"):
         rows = facts[title]
         if not rows:
-            print(f"no {title}{': the daemon says why in its log' if title == 'devices' else ''}")
+            print(f"no {title}{': ' + facts['failure'] if title == 'devices' else ''}")
             continue
+        keys = [key for key in rows[0] if key != "failure"]  # a sentence, where there is one, has a line of its own
         table = Table(title=title, title_justify="left")
-        for key in rows[0]:
+        for key in keys:
             table.add_column(_QUANTITIES[key][0] if key in _QUANTITIES else key.replace("_", " "), overflow="fold")
         for row in rows:
-            shown = (_QUANTITIES[key][1](value) if key in _QUANTITIES else str(value) for key, value in row.items())
-            table.add_row(*shown)
+            table.add_row(*(_QUANTITIES[key][1](row[key]) if key in _QUANTITIES else str(row[key]) for key in keys))
         tables.show(table)
+        for row in rows:
+            if row.get("failure"):
+                print(row["failure"])

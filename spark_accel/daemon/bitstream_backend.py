@@ -12,7 +12,7 @@ from pathlib import Path
 import pyopencl as cl
 from grpc import StatusCode
 
-from spark_accel.daemon import kernels
+from spark_accel.daemon import kernels, quiet_build
 from spark_accel.daemon.backends import BackendError, Outcome
 from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.daemon.begun import Begun
@@ -56,8 +56,7 @@ class BitstreamBackend:
 def _built(facts: bitstream.Bitstream, binary: bytes, device: cl.Device) -> Built:
     context = cl.Context([device])
     try:
-        program = cl.Program(context, [device], [binary])
-        program.build(cache_dir=False)  # type: ignore[arg-type]
+        program = quiet_build.build(cl.Program(context, [device], [binary]))
         missing = set(facts.kernels) - {kernel.function_name for kernel in program.all_kernels()}
     except cl.Error as error:
         raise ModelError(f"the driver of '{facts.board}' refuses the bitstream: {error}") from error

@@ -6,16 +6,14 @@ from typing import cast
 import numpy as np
 import pyopencl as cl
 
-from spark_accel.daemon import kernels
+from spark_accel.daemon import kernels, quiet_build
 from spark_accel.errors import ModelError
 
 
 def reloaded(program: cl.Program, context: cl.Context) -> cl.Program:
     """The same program, anew: a board's driver programs it for that."""
     binaries = cast(list[bytes], program.get_info(cl.program_info.BINARIES))
-    again = cl.Program(context, context.devices, binaries)
-    again.build(cache_dir=False)  # type: ignore[arg-type]
-    return again
+    return quiet_build.build(cl.Program(context, context.devices, binaries))
 
 
 def reloaded_kernels(program: cl.Program, context: cl.Context, macros: Mapping[str, int]) -> cl.Program:

@@ -10,6 +10,7 @@ from typing import cast
 
 import pyopencl as cl
 
+from spark_accel.daemon import quiet_build
 from spark_accel.daemon.uncached_program import uncached
 
 
@@ -19,7 +20,7 @@ def main() -> None:
     try:
         device = cl.get_platforms()[0].get_devices()[0]
         program = uncached(cl.Context([device]), Path(source).read_text(encoding="utf-8"))
-        program.build(options=options)
+        quiet_build.build(program, options)
         Path(out).write_bytes(cast(list[bytes], program.get_info(cl.program_info.BINARIES))[0])
     except cl.Error as error:
         sys.exit(str(error))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
+from spark_accel.daemon import quiet_build
 from spark_accel.daemon.board_program import reloaded_kernels
 from spark_accel.daemon.kernels import Tier
 from spark_accel.daemon.opencl_buffers import Kept
@@ -44,9 +45,7 @@ class Stages:
         self.defines = tier.defines
         self.shape = Shape.of(tier.source.parent.name, tier.defines)
         if program is None:
-            program = cl.Program(queue.context, tier.text())
-            # pyopencl's own cache of binaries is not safe for several processes; drivers have theirs.
-            program.build(options=tier.build_options(), cache_dir=False)  # type: ignore[arg-type]
+            program = quiet_build.build(cl.Program(queue.context, tier.text()), tier.build_options())
         self._program = program
         self.kernels = {name: cl.Kernel(program, name) for name in names}
         self.queues = {name: cl.CommandQueue(queue.context, queue.device) for name in names}

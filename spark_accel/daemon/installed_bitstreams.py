@@ -5,7 +5,7 @@ What runs on a board needs one, and what was loaded ends with each daemon: nobod
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +26,9 @@ class _Installed:
     time_ns: int  # when it was written
 
 
-async def for_devices(repository: Path, devices: Callable[[], Awaitable[Iterable[accel_pb2.Device]]]) -> list[str]:
+async def for_devices(repository: Path, devices: Callable[[], Awaitable[accel_pb2.DevicesResponse]]) -> list[str]:
     """`for_boards` of the boards among what the daemon drives, once that is known."""
-    boards = {one.name for one in await devices() if one.kind == "fpga"}
+    boards = {one.name for one in (await devices()).devices if one.kind == "fpga"}
     return await asyncio.to_thread(for_boards, repository, boards) if boards else []
 
 

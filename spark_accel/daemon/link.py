@@ -2,7 +2,7 @@
 
 `Link` is the worker's blocking end, `AsyncLink` the daemon's. A frame may carry one open file (SCM_RIGHTS). Both ends
 are our own processes, of one interpreter: frames are trusted, and headers, plain Python values, are `marshal`'s, which
-takes a fifth of JSON's time. What is in them is `supervisor.py`'s and `worker.py`'s.
+takes a fifth of JSON's time. What is in them is `device_worker.py`'s and `worker.py`'s.
 """
 
 import array

@@ -24,7 +24,7 @@ class NodeService(accel_pb2_grpc.NodeServicer):
     """The calls of sparkaccel.Node. `devices()` gives what the daemon drives now."""
 
     def __init__(
-        self, leases: Leases, repository: Repository, devices: Callable[[], Awaitable[Iterable[accel_pb2.Device]]]
+        self, leases: Leases, repository: Repository, devices: Callable[[], Awaitable[accel_pb2.DevicesResponse]]
     ) -> None:
         self._leases = leases
         self._repository = repository
@@ -37,8 +37,8 @@ class NodeService(accel_pb2_grpc.NodeServicer):
                 yield grant
 
     async def Devices(self, request: accel_pb2.DevicesRequest, context: Context) -> accel_pb2.DevicesResponse:
-        """The devices and their workers."""
-        return accel_pb2.DevicesResponse(devices=await self._devices())
+        """The devices and their workers, or why there are none."""
+        return await self._devices()
 
     async def Leases(self, request: accel_pb2.LeasesRequest, context: Context) -> accel_pb2.LeasesResponse:
         """The leases that are held now."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pyopencl as cl
 
-from spark_accel.daemon import kernels
+from spark_accel.daemon import kernels, quiet_build
 from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.bitstream_backend import Built
 from spark_accel.daemon.devices import properties
@@ -55,14 +55,12 @@ def _built(device: cl.Device, name: str) -> Built:
     """What all networks of a device share."""
     (tier,) = (one for one in kernels.tiers(kernels.folder() / "network") if one.name == name)
     context = cl.Context([device])
-    # pyopencl's own cache of binaries is not safe for several processes; drivers have theirs.
     if not device.compiler_available:
         raise kernels.KernelError(
             f"device '{device.name.strip()}' compiles nothing, and no bitstream of the network's kernels is loaded:"
             " `spark-accel kernels build` makes one, load its model before the network"
         )
-    program = cl.Program(context, tier.text())
-    program.build(options=tier.build_options(), cache_dir=False)  # type: ignore[arg-type]
+    program = quiet_build.build(cl.Program(context, tier.text()), tier.build_options())
     return Built(context, tier, program, "network")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyopencl as cl
 
-from spark_accel.daemon import kernels
+from spark_accel.daemon import kernels, quiet_build
 from spark_accel.daemon.devices import properties
 
 Argument = cl.Buffer | int | float | None
@@ -24,9 +24,7 @@ class Program:
         self.defines = tier.defines
         self.lanes = tier.defines["VECTOR_BYTES"] // self.real.itemsize
         options = [*tier.build_options(), f"-DDOUBLE={int(stored.itemsize == 8)}", "-w"]  # nobody reads warnings here
-        # pyopencl's own cache of binaries is not safe for several processes; drivers have theirs.
-        program = cl.Program(context, tier.text())
-        program.build(options=options, cache_dir=False)  # type: ignore[arg-type]
+        program = quiet_build.build(cl.Program(context, tier.text()), options)
         self._kernels = {kernel.function_name: kernel for kernel in program.all_kernels()}
 
     def enqueue(self, queue: cl.CommandQueue, name: str, items: int, *arguments: Argument) -> None:

@@ -47,8 +47,9 @@ def build(device: "cl.Device", source: str) -> None:
     """Compiles and links OpenCL C for a device; raises cl.Error."""
     import pyopencl as cl  # noqa: PLC0415
 
-    # pyopencl's own cache of binaries is not safe for several processes.
-    cl.Program(cl.Context([device]), source).build(cache_dir=False)  # type: ignore[arg-type]
+    from spark_accel.daemon import quiet_build  # noqa: PLC0415 - it imports pyopencl
+
+    quiet_build.build(cl.Program(cl.Context([device]), source))
 
 
 def cpu_flags() -> frozenset[str]:

@@ -18,6 +18,7 @@ from google.protobuf.json_format import MessageToDict
 from grpc import StatusCode
 
 from spark_accel.daemon import batch_messages, builtin_models
+from spark_accel.daemon.device_worker import Worker
 from spark_accel.daemon.link import Header
 from spark_accel.daemon.model_config import LoadedModel
 from spark_accel.daemon.queueing import ModelQueue
@@ -25,7 +26,7 @@ from spark_accel.daemon.regions import Regions
 from spark_accel.daemon.reprogramming import Waiting
 from spark_accel.daemon.request import InferenceRequest, InferenceResult, RegionSlice, RequestError
 from spark_accel.daemon.statistics import Execution, Statistics
-from spark_accel.daemon.supervisor import Supervisor, Worker
+from spark_accel.daemon.supervisor import Supervisor
 
 _log = logging.getLogger(__name__)
 _NS = 1e-9

@@ -1,7 +1,7 @@
 """One life of a worker process as the daemon sees it: its start, what it is asked, its end or its hanging.
 
 Two sockets lead to it: `data` carries batches and region files and is served by the worker's main thread, `control`
-carries all else and is served by another, so that a model loads while batches run. `supervisor.py` starts it again.
+carries all else and is served by another, so that a model loads while batches run. `device_worker.py` starts it again.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """A user's kernel on columns of Spark: which inputs columns are, which types, and the rows of a partition through it.
 
 A column of numbers is a tensor [rows], one of arrays, all of one length, [rows, length]; a kernel gets the rows of an
-Arrow batch at a time. Making a Column of it is `functions.py`'s.
+Arrow batch at a time. Making a Column of it is `functions.py`'s; which board a task has is `task_board.py`'s.
 """
 
 import itertools
@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spark_accel import client, settings
+from spark_accel import client, settings, task_board
 from spark_accel.errors import ModelError
 from spark_accel.own_kernels import calls
 from spark_accel.own_kernels.definition import Definition, Tensor
@@ -66,15 +66,20 @@ class Columns:
         return pa.StructArray.from_arrays(arrays, names=[tensor.name for tensor in self.inputs])
 
     def answer(self, batches: Iterator[pa.StructArray], configuration: Mapping[str, str]) -> Iterator[pa.Array]:
-        """The outputs for each batch of rows; null for a row with a null. Raises ValueError for arrays that differ."""
+        """The outputs for each batch of rows; null for a row with a null. Raises ValueError for arrays that differ.
+
+        Raises AccelError for a board that Spark gave the task and the daemon doesn't drive, if `fallback` is `error`.
+        """
         first = next(batches, None)
         if first is None:  # an empty partition needs no kernel
             return
-        node = client.shared(settings.from_spark(configuration))
+        resolved = settings.from_spark(configuration)
+        node = client.shared(resolved)
         self._check_node(node.kernel_definition(self.kernel.model))
+        board = task_board.assigned(node, resolved)
         lengths: dict[str, int] = {}
         for batch in itertools.chain([first], batches):
-            yield self._batch(node, batch, lengths)
+            yield self._batch(node, board, batch, lengths)
 
     def _check_node(self, there: Definition) -> None:
         ours, theirs = ((one.inputs, one.outputs, one.scalars) for one in (self.kernel, there))
@@ -84,7 +89,7 @@ class Columns:
                 " was made: install the same one on all nodes, or load it again where it was replaced"
             )
 
-    def _batch(self, node: client.Client, batch: pa.StructArray, lengths: dict[str, int]) -> pa.Array:
+    def _batch(self, node: client.Client, board: str, batch: pa.StructArray, lengths: dict[str, int]) -> pa.Array:
         fields = batch.flatten()
         whole = np.ones(len(batch), bool)
         for field in fields:
@@ -97,7 +102,7 @@ class Columns:
         tensors = {
             tensor.name: self._tensor(tensor, field, lengths) for tensor, field in zip(self.inputs, fields, strict=True)
         }
-        found = node.run_kernel(self.kernel, {**self.values, **tensors})
+        found = node.run_kernel(self.kernel, {**self.values, **tensors}, device=board)
         result = [_column(tensor, found[tensor.name]) for tensor in self.outputs]
         if len(result) == 1:
             (answer,) = result

@@ -28,7 +28,7 @@ class DevicesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Device(_message.Message):
-    __slots__ = ("id", "kind", "platform", "name", "version", "compute_units", "memory_bytes", "worker_pid", "restarts", "program", "reprogrammings", "reprogramming_ns", "executions")
+    __slots__ = ("id", "kind", "platform", "name", "version", "compute_units", "memory_bytes", "worker_pid", "restarts", "program", "reprogrammings", "reprogramming_ns", "executions", "failure")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PLATFORM_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,7 @@ class Device(_message.Message):
     REPROGRAMMINGS_FIELD_NUMBER: _ClassVar[int]
     REPROGRAMMING_NS_FIELD_NUMBER: _ClassVar[int]
     EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: str
     platform: str
@@ -55,13 +56,16 @@ class Device(_message.Message):
     reprogrammings: int
     reprogramming_ns: int
     executions: int
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., platform: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., compute_units: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., worker_pid: _Optional[int] = ..., restarts: _Optional[int] = ..., program: _Optional[str] = ..., reprogrammings: _Optional[int] = ..., reprogramming_ns: _Optional[int] = ..., executions: _Optional[int] = ...) -> None: ...
+    failure: str
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., platform: _Optional[str] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., compute_units: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., worker_pid: _Optional[int] = ..., restarts: _Optional[int] = ..., program: _Optional[str] = ..., reprogrammings: _Optional[int] = ..., reprogramming_ns: _Optional[int] = ..., executions: _Optional[int] = ..., failure: _Optional[str] = ...) -> None: ...
 
 class DevicesResponse(_message.Message):
-    __slots__ = ("devices",)
+    __slots__ = ("devices", "failure")
     DEVICES_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
     devices: _containers.RepeatedCompositeFieldContainer[Device]
-    def __init__(self, devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ...) -> None: ...
+    failure: str
+    def __init__(self, devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., failure: _Optional[str] = ...) -> None: ...
 
 class LeasesRequest(_message.Message):
     __slots__ = ()

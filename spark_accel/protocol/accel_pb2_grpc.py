@@ -69,7 +69,7 @@ class NodeServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Devices(self, request, context):
-        """What the daemon drives.
+        """What the daemon drives, or why it drives nothing; answered once the devices are known.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

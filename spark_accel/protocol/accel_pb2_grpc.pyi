@@ -39,7 +39,7 @@ class NodeStub:
         spark_accel.protocol.accel_pb2.DevicesRequest,
         spark_accel.protocol.accel_pb2.DevicesResponse,
     ]
-    """What the daemon drives."""
+    """What the daemon drives, or why it drives nothing; answered once the devices are known."""
 
     Leases: grpc.UnaryUnaryMultiCallable[
         spark_accel.protocol.accel_pb2.LeasesRequest,
@@ -67,7 +67,7 @@ class NodeAsyncStub:
         spark_accel.protocol.accel_pb2.DevicesRequest,
         spark_accel.protocol.accel_pb2.DevicesResponse,
     ]
-    """What the daemon drives."""
+    """What the daemon drives, or why it drives nothing; answered once the devices are known."""
 
     Leases: grpc.aio.UnaryUnaryMultiCallable[
         spark_accel.protocol.accel_pb2.LeasesRequest,
@@ -99,7 +99,7 @@ class NodeServicer(metaclass=abc.ABCMeta):
         request: spark_accel.protocol.accel_pb2.DevicesRequest,
         context: _ServicerContext,
     ) -> typing.Union[spark_accel.protocol.accel_pb2.DevicesResponse, collections.abc.Awaitable[spark_accel.protocol.accel_pb2.DevicesResponse]]:
-        """What the daemon drives."""
+        """What the daemon drives, or why it drives nothing; answered once the devices are known."""
 
     @abc.abstractmethod
     def Leases(

@@ -11,10 +11,10 @@ import io.grpc.netty.shaded.io.netty.channel.{ChannelOption, MultiThreadIoEventL
 import io.grpc.netty.shaded.io.netty.channel.epoll.{Epoll, EpollDomainSocketChannel, EpollIoHandler}
 import io.grpc.netty.shaded.io.netty.channel.unix.DomainSocketAddress
 import io.grpc.netty.shaded.io.netty.util.concurrent.DefaultThreadFactory
-import io.grpc.{ClientInterceptors, Metadata}
+import io.grpc.{ClientInterceptors, Metadata, StatusRuntimeException}
 import io.grpc.stub.{MetadataUtils, StreamObserver}
 import org.sparkaccel.inference.{GRPCInferenceServiceGrpc, ModelStatisticsRequest}
-import org.sparkaccel.protocol.{LeaseGrant, LeaseRequest, NodeGrpc}
+import org.sparkaccel.protocol.{DevicesRequest, DevicesResponse, LeaseGrant, LeaseRequest, NodeGrpc}
 
 /** A connection to one node daemon over its Unix socket, and the lease that comes with it. When that daemon goes, so
   * does its use; what to do then is [[NodeLease]]'s.
@@ -23,10 +23,17 @@ import org.sparkaccel.protocol.{LeaseGrant, LeaseRequest, NodeGrpc}
   *   who holds the lease, for people
   * @param disk
   *   a folder that takes regions for which memory has no room
+  * @param fallbackIsError
+  *   whether a task's board that the daemon does not drive is an error, see [[TaskBoard]]
   * @throws DaemonError
   *   if no daemon answers there, or the socket can't be trusted
   */
-final class DaemonClient(socket: Path, name: String, val disk: Option[Path] = None) extends AutoCloseable {
+final class DaemonClient(
+    socket: Path,
+    name: String,
+    val disk: Option[Path] = None,
+    val fallbackIsError: Boolean = false
+) extends AutoCloseable {
   import DaemonClient._
 
   check(socket)
@@ -80,6 +87,17 @@ final class DaemonClient(socket: Path, name: String, val disk: Option[Path] = No
   /** Completes when the lease ends, however it ends. */
   def ended: CompletableFuture[Unit] = stream.ended
 
+  /** What the daemon drives, or why it drives nothing: the same as long as it lives. Waits until that is known; throws as a
+    * kernel's call does, see [[KernelCall.send]].
+    */
+  lazy val devices: DevicesResponse =
+    try
+      NodeGrpc
+        .newBlockingStub(channel)
+        .withDeadlineAfter(DiscoverySeconds, TimeUnit.SECONDS)
+        .devices(DevicesRequest.getDefaultInstance)
+    catch { case error: StatusRuntimeException => throw KernelCall.translated(this, error) }
+
   /** What the daemon has done since it started, by model and version. */
   def statistics(): Map[String, Counts] = {
     val reply = inference
@@ -112,6 +130,7 @@ final class DaemonClient(socket: Path, name: String, val disk: Option[Path] = No
 
 object DaemonClient {
   private val AnswerSeconds = 5L
+  private val DiscoverySeconds = 150L // drivers that hang take the daemon two minutes
   private val KeepAliveSeconds = 30L
   private val LeaseKey = Metadata.Key.of("spark-accel-lease", Metadata.ASCII_STRING_MARSHALLER)
   private val OfOthers = PosixFilePermission.values.filterNot(_.name.startsWith("OWNER_")).toSet

@@ -9,7 +9,6 @@ import scala.jdk.CollectionConverters._
 
 import com.google.protobuf.{ByteString, UnsafeByteOperations}
 import io.grpc.{Status, StatusRuntimeException}
-import org.apache.spark.TaskContext
 
 import org.sparkaccel.inference.{InferParameter, ModelInferRequest, ModelInferResponse, RepositoryModelLoadRequest}
 
@@ -71,7 +70,7 @@ final class KernelCall(model: String) {
     * any more is cancelled with the io.grpc.Context in which it was sent.
     */
   def send(client: DaemonClient): () => KernelCall.Answer = {
-    KernelCall.assignedBoard.foreach(id => request.putParameters("device", text(id)))
+    TaskBoard.assigned(client).foreach(id => request.putParameters("device", text(id)))
     val message = request.build()
     val sent = client.futures.modelInfer(message)
     () => {
@@ -139,16 +138,6 @@ object KernelCall {
     def unapply(error: ExecutionException): Option[StatusRuntimeException] =
       Option(error.getCause).collect { case status: StatusRuntimeException => status }
   }
-
-  /** The board that Spark's resource scheduling gave this task, by the id that `spark-accel discover` told Spark.
-    * Addresses of another discovery script mean nothing here.
-    */
-  private def assignedBoard: Option[String] =
-    for {
-      task <- Option(TaskContext.get())
-      resource <- task.resources().get("fpga")
-      address <- resource.addresses.headOption if address.matches("fpga(-emulator)?-\\d+")
-    } yield address
 
   private val Attempts = 12
   private val LongestPauseMillis = 2000L

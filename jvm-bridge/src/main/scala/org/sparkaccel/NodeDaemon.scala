@@ -45,15 +45,25 @@ final class NodeDaemon private (settings: Settings, python: String, disk: Path) 
   }
 
   private def attach(): DaemonClient =
-    new DaemonClient(settings.daemonSocket, s"process ${ProcessHandle.current.pid}", Some(disk))
+    new DaemonClient(
+      settings.daemonSocket,
+      s"process ${ProcessHandle.current.pid}",
+      Some(disk),
+      settings.fallbackIsError
+    )
 }
 
 object NodeDaemon {
   private val Starts = 4
   private val PauseMillis = 500L
-  private val daemons = new ConcurrentHashMap[Path, NodeDaemon]
+  private val daemons = new ConcurrentHashMap[(Path, Boolean), NodeDaemon]
 
-  /** The connection of this process to the daemon at the socket that `settings` name. */
+  /** The connection of this process to the daemon at the socket that `settings` name; for each kind of `fallback` one,
+    * since sessions may differ in it.
+    */
   def of(settings: Settings, python: String, disk: => Path): NodeDaemon =
-    daemons.computeIfAbsent(settings.daemonSocket, _ => new NodeDaemon(settings, python, disk))
+    daemons.computeIfAbsent(
+      (settings.daemonSocket, settings.fallbackIsError),
+      _ => new NodeDaemon(settings, python, disk)
+    )
 }
