@@ -31,6 +31,7 @@ def load(settings: Settings, name: str) -> list[int]:
 
     Raises DaemonError if none answers, ModelError with the daemon's words if it can't.
     """
+    _check_text(name)
     with _channel(settings) as channel:
         triton = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         try:
@@ -49,6 +50,7 @@ def unload(settings: Settings, name: str) -> bool:
 
     Raises DaemonError if none answers, ModelError with the daemon's words if it can't.
     """
+    _check_text(name)
     with _channel(settings) as channel:
         triton = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         try:
@@ -62,6 +64,13 @@ def unload(settings: Settings, name: str) -> bool:
                 raise
             raise ModelError(f"the daemon did not unload '{name}': {error.details()}") from error
         return bool(loaded)
+
+
+def _check_text(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ModelError(f"no model is called {name!a}: that is not UTF-8") from None
 
 
 @contextlib.contextmanager

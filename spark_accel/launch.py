@@ -66,19 +66,24 @@ def end(settings: Settings) -> int:
     Raises DaemonError if none answers, it can't be told to end, or it has not ended within `ENDING_SECONDS`.
     """
     path = settings.daemon_socket
-    pid = endpoint.listener(path)
-    if pid is None or not endpoint.owned(path):
+    owner = endpoint.daemon_pid(path)
+    if not endpoint.owned(path):
         raise DaemonError(f"no daemon answers at {path}: nothing is ended; --socket says which one is meant")
+    limit = time.monotonic() + endpoint.ENDING_SECONDS
+    while (pid := endpoint.listener(path)) is None and time.monotonic() < limit:  # it starts, or ends already
+        if not endpoint.owned(path):
+            return owner
+        time.sleep(0.02)
+    if pid is None:
+        raise DaemonError(f"process {owner}, the daemon at {path}, neither answers nor ends; `kill -9 {owner}` ends it")
     if pid == 0:
         raise DaemonError(f"the daemon at {path} is in another container: end it there")
-    owner = endpoint.daemon_pid(path)
     try:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
         pass  # it has just ended
     except PermissionError as error:
         raise DaemonError(f"process {pid}, the daemon at {path}, can't be told to end: {error.strerror}") from error
-    limit = time.monotonic() + endpoint.ENDING_SECONDS
     while endpoint.owned(path) and endpoint.daemon_pid(path) == owner:  # another id: its successor's
         if time.monotonic() > limit:
             raise DaemonError(

@@ -48,5 +48,5 @@ def _address() -> str:
     """Addresses of another discovery script mean nothing here."""
     context = TaskContext.get()
     resource = context.resources().get("fpga") if context else None
-    address = resource.addresses[0] if resource else ""
+    address = next(iter(resource.addresses), "") if resource else ""
     return address if _BOARD.fullmatch(address) else ""

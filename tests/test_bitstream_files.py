@@ -208,6 +208,16 @@ def test_the_next_version_keeps_the_models_configuration(version: Path) -> None:
     assert config.read_text() == written
 
 
+def test_one_for_another_board_takes_another_name(version: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"'engine' in .* is a bitstream for board 'board', .* give this one, for 'other',"
+    ):
+        builder.install(BINARY, replace(FACTS, board="other"), "engine", version.parent.parent)
+
+    builder.install(BINARY, replace(FACTS, board="board : as its driver calls it"), "engine", version.parent.parent)
+    assert staging.versions(version.parent) == [1, 2]
+
+
 def test_after_the_last_version_that_there_can_be_none_is_installed(version: Path) -> None:
     last = version.rename(version.parent / str(10**18 - 1))
 

@@ -1,5 +1,6 @@
 """Bitstreams: built for the emulator, listed, loaded while the daemon runs, and refused when they are not sound."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from conftest import eventually
 from daemons import Daemon, running
@@ -147,6 +149,54 @@ def test_one_that_is_damaged_keeps_a_daemon_from_nothing(built: Path, tmp_path: 
         np.testing.assert_array_equal(*logits(daemon))
         assert daemon.call("ServerReady").ready
         assert daemon.states("network-bitstream") == {"2": "UNAVAILABLE"}
+
+
+def test_where_the_latest_is_damaged_the_one_before_is_loaded(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built, tmp_path / "repository")
+    write_network(tmp_path / "repository", "small", random_plan(np.random.default_rng(1)))
+    latest = tmp_path / "repository" / "latest"
+    shutil.copytree(built / "network-bitstream", latest)
+    (latest / "config.pbtxt").write_text('backend: "bitstream"')
+    damaged(latest / "2")
+    (latest / "2" / bitstream.FACTS).touch()
+
+    with running(tmp_path, device="fpga") as daemon:
+        daemon.load("small")
+
+        np.testing.assert_array_equal(*logits(daemon))
+        assert daemon.states("latest") == {"2": "UNAVAILABLE"}
+        assert daemon.states("network-bitstream") == {"2": "READY"}
+        assert board(daemon).program == f"network:{bitstream.read(version(daemon, 2)).sha256[:12]}"
+
+
+def test_a_board_that_does_not_come_up_keeps_no_other_device_waiting(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built, tmp_path / "repository")
+    write_network(tmp_path / "repository", "small", random_plan(np.random.default_rng(1)))
+    config = tmp_path / "repository" / "small" / "config.pbtxt"
+    config.write_text(config.read_text() + ' instance_group { name: "cpu" }')
+
+    with running(tmp_path, device="fpga,cpu") as daemon, stopped_worker(daemon, "fpga-emulator-0"):
+        daemon.load("small")
+
+        np.testing.assert_array_equal(*logits(daemon))
+        assert daemon.states("network-bitstream") == {"2": "LOADING"}
+
+
+@contextlib.contextmanager
+def stopped_worker(daemon: Daemon, device: str) -> Iterator[None]:
+    """While the worker of a device stands still, from when it is there."""
+
+    def found() -> list[psutil.Process]:
+        children = psutil.Process(daemon.process.pid).children()
+        return [one for one in children if one.status() != psutil.STATUS_ZOMBIE and device in one.cmdline()]
+
+    eventually(found, what="the worker starts")
+    (worker,) = found()
+    worker.suspend()
+    try:
+        yield
+    finally:
+        worker.resume()
 
 
 def test_a_bitstream_answers_no_requests_itself(daemon: Daemon) -> None:
@@ -300,6 +350,17 @@ def test_a_file_that_is_no_program_is_refused_by_the_driver(daemon: Daemon) -> N
 
     assert code == "INVALID_ARGUMENT"
     assert "the driver of 'Intel(R) FPGA Emulation Device' refuses the bitstream" in message
+
+
+def test_one_that_crashes_the_driver_is_refused_each_time_and_the_board_stays_usable(daemon: Daemon) -> None:
+    daemon.load("small")
+    bitstream.write(version(daemon, 2), bytes(range(20)), bitstream.read(version(daemon, 2)))
+
+    for _ in range(4):
+        code, _ = daemon.refusal("RepositoryModelLoad", model_name="network-bitstream")
+        assert code == "INVALID_ARGUMENT"
+
+    np.testing.assert_array_equal(*logits(daemon))
 
 
 def test_a_bitstream_from_elsewhere_is_checked_before_it_is_installed(built: Path, tmp_path: Path) -> None:

@@ -24,12 +24,12 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path / "repository"
 
 
-def test_of_each_family_the_latest_in_the_order_of_their_times(repository: Path) -> None:
+def test_of_each_family_the_latest_and_the_others_for_when_it_cannot_be_loaded(repository: Path) -> None:
     install(repository, "a", time=3)
     install(repository, "b", time=5)
     install(repository, "c", time=4, family="kmeans")
 
-    assert installed_bitstreams.for_boards(repository, {STRATIX}) == ["c", "b"]
+    assert installed_bitstreams.for_boards(repository, {STRATIX}) == [["c"], ["b", "a"]]
 
 
 def test_the_version_that_would_be_served_counts(repository: Path) -> None:
@@ -38,15 +38,15 @@ def test_the_version_that_would_be_served_counts(repository: Path) -> None:
     (repository / "a" / "config.pbtxt").write_text('backend: "bitstream" version_policy { specific { versions: 1 } }')
     install(repository, "b", time=5)
 
-    assert installed_bitstreams.for_boards(repository, {STRATIX}) == ["b"]
+    assert installed_bitstreams.for_boards(repository, {STRATIX}) == [["b", "a"]]
 
 
 def test_each_board_gets_its_own(repository: Path) -> None:
     install(repository, "a", time=1, board=STRATIX)
     install(repository, "b", time=2, board=AGILEX)
 
-    assert installed_bitstreams.for_boards(repository, {STRATIX, AGILEX}) == ["a", "b"]
-    assert installed_bitstreams.for_boards(repository, {AGILEX}) == ["b"]
+    assert installed_bitstreams.for_boards(repository, {STRATIX, AGILEX}) == [["a"], ["b"]]
+    assert installed_bitstreams.for_boards(repository, {AGILEX}) == [["b"]]
     assert installed_bitstreams.for_boards(repository, {"another"}) == []
 
 
@@ -59,7 +59,14 @@ def test_what_is_no_bitstream_or_cannot_be_read_is_left_out(repository: Path) ->
     (repository / "identity" / "config.pbtxt").write_text('backend: "identity"')
     (repository / "empty").mkdir()
 
-    assert installed_bitstreams.for_boards(repository, {STRATIX}) == ["a"]
+    assert installed_bitstreams.for_boards(repository, {STRATIX}) == [["a"]]
+
+
+def test_a_board_is_meant_by_the_name_that_its_compiler_has_for_it(repository: Path) -> None:
+    install(repository, "a", time=1, board="pac_s10_dc")
+
+    assert installed_bitstreams.for_boards(repository, {"pac_s10_dc : Intel PAC Platform (pac_ec00000)"}) == [["a"]]
+    assert installed_bitstreams.for_boards(repository, {"pac_s10_dc_2 : Intel PAC Platform"}) == []
 
 
 def test_a_repository_that_is_not_there_has_none(repository: Path) -> None:

@@ -168,3 +168,17 @@ def test_a_network_whose_bitstream_is_gone_is_refused_by_the_next_worker(bitstre
 
         with pytest.raises(Exception, match="model 'small' could not be loaded again after a restart"):
             logits(daemon)
+        assert daemon.states("small") == {"1": "UNAVAILABLE"}
+        daemon.load("small")  # the emulator can compile
+        np.testing.assert_array_equal(*logits(daemon))
+
+
+def test_what_could_not_be_loaded_again_is_loaded_when_it_is_asked_for(daemon: Daemon) -> None:
+    away = daemon.repository.rename(daemon.repository.with_name("away"))
+    kill_worker(daemon)
+    eventually(lambda: daemon.infer_refused(request(tensor("x", [4], ONES.tobytes()), model="twice"))[0])
+    away.rename(daemon.repository)
+
+    daemon.load("twice")
+
+    assert ask(daemon, "twice") == [2, 2, 2, 2]

@@ -89,4 +89,6 @@ def _plan(name: str, repository: str | None) -> "Plan":
         facts = model_store.facts(folder, name)
     except ModelError as error:
         raise ModelError(f"{error}; without weights there are {', '.join(resnets.NAMES)}") from None
+    if facts.backend not in ("", "network"):
+        raise ModelError(f"model '{name}' is no network: its backend is '{facts.backend}'")
     return plan.load(folder / name / str(max(facts.versions, default=1)))

@@ -39,7 +39,7 @@ class BitstreamBackend:
             facts = bitstream.read(folder)
             self.family = facts.family
             there = "numpy" if device is None else device.name.strip()
-            if device is None or facts.board != there:
+            if device is None or not bitstream.is_for(facts.board, there):
                 raise ModelError(f"bitstream '{name}' is for board '{facts.board}', and this device is '{there}'")
             self.built = _built(facts, bitstream.binary(folder, facts), device)
         except ModelError as error:

@@ -46,6 +46,7 @@ class Worker:
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._no_start = ""  # why the last process could not even be started
+        self._asked = 0  # loads of models that it had not had before, under way
         self._settled = False  # this process has loaded what the one before it had
         self._restarts = 0
         self._executions = 0
@@ -158,6 +159,7 @@ class Worker:
                 process = await self.up()
             except WorkerEnded as error:
                 raise ModelLoadError(f"Unavailable: {error}") from None
+            self._asked += 1
             try:
                 answer = await self._load(process, key, model)
             except WorkerEnded as error:
@@ -167,6 +169,8 @@ class Worker:
                     raise ModelLoadError(f"Unavailable: {text}") from None
                 await asyncio.sleep(0)  # until `_live` has noticed, too
                 continue
+            finally:
+                self._asked -= 1
             self.loaded[key] = answer["program"]
             self._models.add(key, Loaded(model, files, answer["program"], answer["provides"]))
             return
@@ -203,14 +207,13 @@ class Worker:
         short_lives = 0
         while True:
             started = time.monotonic()
-            settled = await self._live()
+            settled, asked = await self._live()
             if self._closing.is_set():
                 return
             self._restarts += 1
             process = self._process
-            healthy = (
-                settled and process is not None and process.ended_by_a_kernel
-            ) or time.monotonic() - started > _HEALTHY_SECONDS
+            by_a_kernel = settled and process is not None and process.ended_by_a_kernel
+            healthy = asked or by_a_kernel or time.monotonic() - started > _HEALTHY_SECONDS
             short_lives = 1 if healthy else short_lives + 1
             delay = 0.0 if short_lives == 1 else min(_DELAY * 2**short_lives, _LONGEST_DELAY)
             _log.error("device %s: its worker %s and is started again in %.1f s", self.device.id, self.ending, delay)
@@ -223,13 +226,14 @@ class Worker:
             if self._closing.is_set():
                 return
 
-    async def _live(self) -> bool:
-        """One life of a process; whether it had loaded what the one before it had."""
+    async def _live(self) -> tuple[bool, bool]:
+        """One life of a process; whether it had loaded what the one before it had, and whether it ended while it was
+        asked to load something new, which may be the cause."""
         try:
             self._process = await WorkerProcess.start(self.device, self._tier, self._limits)
         except OSError as error:  # no descriptors, no memory: may pass
             self._no_start = f"could not be started ({error})"
-            return False
+            return False, False
         self._no_start = ""
         if self._closing.is_set():
             self._process.close()
@@ -239,12 +243,13 @@ class Worker:
         self.loaded.clear()
         self.board.lost()
         settled, self._settled = self._settled, False
+        asked = self._asked > 0
         if not self.failure:
             self._up.clear()
         await self._process.ended()
         bringing_up.cancel()
         await asyncio.gather(bringing_up, return_exceptions=True)
-        return settled
+        return settled, asked
 
     async def _bring_up(self, process: WorkerProcess) -> None:
         with contextlib.suppress(WorkerEnded):

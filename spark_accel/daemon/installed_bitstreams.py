@@ -26,26 +26,29 @@ class _Installed:
     time_ns: int  # when it was written
 
 
-async def for_devices(repository: Path, devices: Callable[[], Awaitable[accel_pb2.DevicesResponse]]) -> list[str]:
+async def for_devices(repository: Path, devices: Callable[[], Awaitable[accel_pb2.DevicesResponse]]) -> list[list[str]]:
     """`for_boards` of the boards among what the daemon drives, once that is known."""
     boards = {one.name for one in (await devices()).devices if one.kind == "fpga"}
     return await asyncio.to_thread(for_boards, repository, boards) if boards else []
 
 
-def for_boards(repository: Path, boards: Collection[str]) -> list[str]:
-    """The models to load, in order, where these boards are driven: of each family, the latest for each of them.
+def for_boards(repository: Path, boards: Collection[str]) -> list[list[str]]:
+    """The models for these boards: a list for each family and board, the latest first; the others are for when it can't
+    be loaded.
 
     A model counts by its highest version that its version policy serves. What can't be read is left out.
     """
-    latest: dict[tuple[str, str], _Installed] = {}
+    found: dict[tuple[str, str], list[_Installed]] = {}
     for name in model_folder.names(repository):
-        found = _installed(repository, name)
-        if found is None or found.board not in boards:
+        one = _installed(repository, name)
+        if one is None:
             continue
-        before = latest.get((found.family, found.board))
-        if before is None or before.time_ns < found.time_ns:
-            latest[found.family, found.board] = found
-    return [one.model for one in sorted(latest.values(), key=lambda one: one.time_ns)]
+        if not any(bitstream.is_for(one.board, board) for board in boards):
+            _log.info("bitstream '%s' is not loaded: it is for board '%s'", name, one.board)
+            continue
+        found.setdefault((one.family, one.board), []).append(one)
+    lists = [sorted(ones, key=lambda one: one.time_ns, reverse=True) for ones in found.values()]
+    return [[one.model for one in ones] for ones in sorted(lists, key=lambda ones: ones[0].time_ns)]
 
 
 def _installed(repository: Path, name: str) -> _Installed | None:

@@ -56,10 +56,11 @@ def names(repository: Path) -> list[str]:
     A folder whose name is not UTF-8 is none: no message can hold it.
     """
     try:
-        found = [entry.name for entry in repository.iterdir() if entry.is_dir() and entry.name[0] != "."]
+        entries = list(repository.iterdir())
     except OSError:
         return []
-    return sorted(name for name in found if _is_text(name))
+    seen = (entry for entry in entries if entry.name[0] != ".")
+    return sorted(entry.name for entry in seen if _is_folder(entry) and _is_text(entry.name))
 
 
 def poll(repository: Path, name: str) -> ModelFolder:
@@ -103,6 +104,13 @@ def _is_text(name: str) -> bool:
 
 def _facts(file: Path) -> os.stat_result:
     return file.stat() if file.exists() else file.lstat()  # a link to nothing
+
+
+def _is_folder(entry: Path) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads where nobody may look
+        return False
 
 
 def _is_version(entry: Path) -> bool:

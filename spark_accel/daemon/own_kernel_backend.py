@@ -61,7 +61,8 @@ class OwnKernelBackend:
         self._queue, self._copies = cl.CommandQueue(self._context), cl.CommandQueue(self._context)
         self._program, self._kernel = own_kernel_program.load(folder, self._definition, self._context)
         self._constants = own_kernel_program.constants(self._kernel, self._definition)
-        self.program = f"kernel:{name}" if device.type & cl.device_type.ACCELERATOR else ""
+        is_board = device.type & cl.device_type.ACCELERATOR
+        self.program = f"kernel:{name}:{own_kernel_program.digest(folder, self._definition)}" if is_board else ""
 
     def activate(self) -> None:
         """See OnBoard."""

@@ -5,6 +5,7 @@ A binary that the device refuses was made for another one: the next file is trie
 error.
 """
 
+import hashlib
 import logging
 import re
 from pathlib import Path
@@ -70,6 +71,15 @@ def load(folder: Path, definition: Definition, context: cl.Context) -> tuple[cl.
     for index, name in enumerate(definition.arguments):
         _check_argument(found, index, name, definition, where)
     return program, found
+
+
+def digest(folder: Path, definition: Definition) -> str:
+    """What tells programs of one name apart: of all that a version's folder has for devices, and of the options."""
+    found = hashlib.sha256(repr(definition.build_options).encode())
+    for name in files.ALL:
+        if (folder / name).is_file():
+            found.update((folder / name).read_bytes())
+    return found.hexdigest()[:12]
 
 
 def constants(kernel: cl.Kernel, definition: Definition) -> frozenset[str]:

@@ -77,7 +77,9 @@ async def _serve(settings: Settings) -> None:
     try:
         await server.start()
         supervisor.start()
-        repository.load_first(lambda: installed_bitstreams.for_devices(settings.repository, supervisor.devices))
+        supervisor.boards_prepared = repository.load_some(
+            lambda: installed_bitstreams.for_devices(settings.repository, supervisor.devices)
+        )
         leases.collect()
         _log.info("serving %s, models from %s", settings.daemon_socket, settings.repository)
         await _until_it_should_end(settings.daemon_idle_timeout, server, leases, told_to_end)

@@ -25,6 +25,8 @@ from spark_accel.daemon.statistics import Statistics
 
 _log = logging.getLogger(__name__)
 
+_LOST = "it could not be loaded again after a restart: load it"
+
 READY, LOADING, UNLOADING, UNAVAILABLE = "READY", "LOADING", "UNLOADING", "UNAVAILABLE"
 
 
@@ -36,6 +38,9 @@ class Loader(Protocol):
 
     async def unload(self, name: str, version: int) -> None:
         """Returns when the requests that the version has accepted have ended and it is unloaded."""
+
+    def able(self, name: str, version: int) -> bool:
+        """Whether a loaded version can run, or may soon."""
 
 
 @dataclass
@@ -67,7 +72,6 @@ class Repository:
         self._never_ready: set[str] = set()  # models whose first load is under way or has failed
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._first: asyncio.Task[None] | None = None
 
     @property
     def ready(self) -> bool:
@@ -123,15 +127,17 @@ class Repository:
         for name in sorted({*model_folder.names(self._folder), *built_in}):
             versions = self._models.get(name, _Model()).versions
             for number, version in sorted(versions.items()):
-                if version.state == READY or not only_ready:
-                    answer.models.add(name=name, version=str(number), state=version.state, reason=version.reason)
+                lost = version.state == READY and not self._loader.able(name, number)
+                state, reason = (UNAVAILABLE, _LOST) if lost else (version.state, version.reason)
+                if state == READY or not only_ready:
+                    answer.models.add(name=name, version=str(number), state=state, reason=reason)
             if not versions and not only_ready:
                 answer.models.add(name=name)
         return answer
 
-    def load_first(self, names: Callable[[], Awaitable[list[str]]]) -> None:
-        """Loads these models before any that is asked for; one that can't be loaded is only logged."""
-        self._first = self._start(self._load_first(names))
+    def load_some(self, names: Callable[[], Awaitable[list[list[str]]]]) -> asyncio.Task[None]:
+        """Begins to load models: of each list the first that can be loaded. That one can't is only logged."""
+        return self._start(self._load_some(names))
 
     async def load(self, name: str, parameters: Mapping[str, Any]) -> None:
         """Loads the versions that the model's policy serves, or reloads what has changed; raises RequestError.
@@ -142,7 +148,7 @@ class Repository:
         override = _override(name, parameters)
         if override is not None and builtin_models.folder(name):
             raise _invalid(f"model '{name}' is built in: its configuration can't be replaced by parameter 'config'")
-        await asyncio.shield(self._start(self._load_after_first(name, override)))
+        await asyncio.shield(self._start(self._load(name, override)))
 
     async def unload(self, name: str) -> None:
         """Takes the model from new requests; returns before those that it has accepted are done."""
@@ -175,20 +181,17 @@ class Repository:
         if not task.cancelled():
             task.exception()  # whoever waited has it; if that was cancelled, nobody needs it
 
-    async def _load_first(self, names: Callable[[], Awaitable[list[str]]]) -> None:
-        for name in await names():
-            try:
-                await self._load(name, None)
-            except RequestError as error:
-                _log.warning("model '%s' was not loaded at the start: %s", name, error)
-                self._never_ready.discard(name)  # nobody has asked for it
-            else:
-                _log.info("model '%s' was loaded at the start", name)
-
-    async def _load_after_first(self, name: str, override: ModelConfig | None) -> None:
-        if self._first is not None:
-            await asyncio.wait([self._first])
-        await self._load(name, override)
+    async def _load_some(self, names: Callable[[], Awaitable[list[list[str]]]]) -> None:
+        for alternatives in await names():
+            for name in alternatives:
+                try:
+                    await self._load(name, None)
+                except RequestError as error:
+                    _log.warning("model '%s' was not loaded at the start: %s", name, error)
+                    self._never_ready.discard(name)  # nobody has asked for it
+                else:
+                    _log.info("model '%s' was loaded at the start", name)
+                    break
 
     async def _load(self, name: str, override: ModelConfig | None) -> None:
         async with self._lock(name):
@@ -201,7 +204,7 @@ class Repository:
             if written.name not in ("", name):
                 raise _not_polled(name, ConfigError(f"the configuration names model '{written.name}'"))
             source = (found.fingerprint, written.SerializeToString(deterministic=True))
-            if source == known.loaded_from:
+            if source == known.loaded_from and all(self._loader.able(name, number) for number in known.ready()):
                 return
             config = model_config.complete(written, name, map(found.version, found.versions))
             wanted = model_folder.served(config, found.versions)

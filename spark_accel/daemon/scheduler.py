@@ -128,6 +128,11 @@ class Scheduler:
         if serving is not None:
             await self._retire(serving)
 
+    def able(self, name: str, version: int) -> bool:
+        """Whether a loaded version can run, or may soon: not if no process could load it again after a restart."""
+        serving = self._servings.get((name, version))
+        return serving is not None and any(worker.may_run(serving.key) for worker in self._supervisor.workers)
+
     def in_use(self, region: int) -> bool:
         """Whether a queued or running request uses a region."""
         return region in self._uses

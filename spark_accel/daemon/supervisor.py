@@ -18,6 +18,7 @@ from spark_accel.daemon.model_config import ModelLoadError
 from spark_accel.daemon.placement import devices_for
 from spark_accel.daemon.worker_process import Limits
 from spark_accel.errors import AccelError
+from spark_accel.fpga import bitstream
 from spark_accel.protocol import accel_pb2
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Supervisor:
         self._limits = limits or Limits()
         self._start: asyncio.Task[None] | None = None
         self._failure = ""
+        self.boards_prepared: asyncio.Task[None] | None = None  # loads bitstreams, before what may run on them
         self.workers: list[Worker] = []
 
     def start(self) -> None:
@@ -64,6 +66,9 @@ class Supervisor:
                 f"Invalid argument: instance_group of model '{model['name']}' means none of the devices that this"
                 f" daemon drives: {there}"
             )
+        is_bitstream = model["config"].get("backend") == bitstream.BACKEND
+        if self.boards_prepared is not None and not is_bitstream and any(one.kind == "fpga" for one in meant):
+            await asyncio.wait([self.boards_prepared])
         loads = (worker.load(key, model) for worker in self.workers if worker.device in meant)
         outcomes = await asyncio.gather(*loads, return_exceptions=True)
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]

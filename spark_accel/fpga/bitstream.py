@@ -65,6 +65,14 @@ def check(facts: Bitstream) -> None:
         raise ModelError(f"nothing is installed: {error}") from error
 
 
+def is_for(board: str, device: str) -> bool:
+    """Whether a bitstream for `board` is for an OpenCL device of this name.
+
+    The names of Intel's devices begin with what `aoc` calls the board: `pac_s10_dc : Intel PAC Platform`.
+    """
+    return device == board or device.startswith(f"{board} : ")
+
+
 def binary(folder: Path, facts: Bitstream) -> bytes:
     """The program itself, as long as `facts` say and with their checksum; raises ModelError for any other."""
     path = folder / FILE

@@ -90,12 +90,12 @@ def _board(name: str, row: Any, path: Path) -> Board:  # noqa: ANN401 - whatever
             if field.type is str and not (isinstance(value, str) and value.isprintable()):
                 raise ConfigurationError(f"{path}: {field.name} is {value!r}, expected a text of one line")
             if field.type in (int, float) and not _is_number(value, whole=field.type is int):
-                kind = "a whole number" if field.type is int else "a number"
-                raise ConfigurationError(f"{path}: {field.name} is {value!r}, expected {kind} above 0, below 1e9")
+                kind = "a whole number above 0" if field.type is int else "a number from 1e-9"
+                raise ConfigurationError(f"{path}: {field.name} is {value!r}, expected {kind}, below 1e9")
     return board
 
 
 def _is_number(value: object, *, whole: bool) -> bool:
     if isinstance(value, bool) or (whole and not isinstance(value, int)):
         return False
-    return isinstance(value, int | float) and 0 < value < 1e9
+    return isinstance(value, int | float) and 1e-9 <= value < 1e9

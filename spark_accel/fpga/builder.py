@@ -1,11 +1,12 @@
 """Makes bitstreams of the project's kernels and puts them into the model repository, each as the next version."""
 
+import contextlib
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def build(target: str, facts: Bitstream, chosen: kernels.Tier, name: str, reposi
         with staging.staging(repository) as stage:  # where what a killed build leaves is swept away
             binary, board = _emulated(stage, chosen)
         return install(binary, replace(facts, board=board), name, repository)
+    _check_place(name, facts.board, repository)
     source = Path.cwd() / f"spark-accel-{facts.family}" / f"{facts.family}.cl"
     made = toolchains.build(target, source, facts.kernels, facts.defines, facts.clock_mhz)
     try:
@@ -109,8 +111,7 @@ def install(binary: bytes, facts: Bitstream, name: str, repository: Path) -> Pat
     config = ModelConfig(name=name, backend=bitstream.BACKEND)
     config.parameters["source"].string_value = f"{facts.family} for {facts.board}"
     there = (repository / name).exists()
-    if there and model_store.facts(repository, name).backend != bitstream.BACKEND:
-        raise ModelError(f"model '{name}' in {repository} is no bitstream; give this one another --name")
+    _check_place(name, facts.board, repository)
     with staging.staging(repository) as stage:
         model = stage / name
         (model / "1").mkdir(parents=True)
@@ -118,6 +119,29 @@ def install(binary: bytes, facts: Bitstream, name: str, repository: Path) -> Pat
         if not there:  # else its configuration stays
             (model / CONFIG).write_text(text_format.MessageToString(config), encoding="utf-8")
         return staging.publish(model, repository)
+
+
+def _check_place(name: str, board: str, repository: Path) -> None:
+    """Raises ModelError where a model of this name is no bitstream, or is one for another board: of all versions the
+    latest is served alone."""
+    model = repository / name
+    if not model.exists():
+        return
+    if model_store.facts(repository, name).backend != bitstream.BACKEND:
+        raise ModelError(f"model '{name}' in {repository} is no bitstream; give this one another --name")
+    for other in _boards(model):
+        if not bitstream.is_for(other, board) and not bitstream.is_for(board, other):
+            raise ModelError(
+                f"model '{name}' in {repository} is a bitstream for board '{other}', and its latest version is the one"
+                f" that is served: give this one, for '{board}', another --name"
+            )
+
+
+def _boards(model: Path) -> Iterator[str]:
+    """Those of a model's versions, as far as they can be read."""
+    for version in staging.versions(model):
+        with contextlib.suppress(ModelError):
+            yield bitstream.read(model / str(version)).board
 
 
 def artifact(path: Path) -> bytes:
