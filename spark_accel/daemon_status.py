@@ -18,7 +18,8 @@ _SECONDS = 30.0
 
 
 def collect(settings: Settings) -> dict[str, Any]:
-    """The facts under `daemon`, `devices`, `failure` (why there are none), `models`, `leases` and `regions`.
+    """The facts under `daemon`, `devices`, `models`, `leases`, `regions`; `failure` is why there are no devices, or the
+    reference alone.
 
     Raises DaemonError if no daemon answers.
     """
@@ -40,8 +41,13 @@ def load(settings: Settings, name: str) -> list[int]:
             if error.code() == grpc.StatusCode.UNAVAILABLE:  # it has gone
                 raise
             names = sorted({one.name for one in _index(triton)})
-            there = "" if name in names else f"; its repository has {', '.join(names) or 'no models'}"
-            raise ModelError(f"the daemon did not load '{name}': {error.details()}{there}") from error
+            if name in names:
+                raise ModelError(f"the daemon did not load '{name}': {error.details()}") from error
+            raise ModelError(
+                f"model '{name}' is not in the daemon's repository, which has {', '.join(names) or 'no models'};"
+                " `spark-accel model import` puts a network there, `model install` a kernel, `kernels build` an FPGA's"
+                " bitstream"
+            ) from error
         return sorted(int(one.version) for one in _index(triton) if one.name == name and one.state == "READY")
 
 

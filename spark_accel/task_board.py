@@ -35,7 +35,7 @@ def assigned(node: Client, settings: Settings) -> str:
     there = ", ".join(driven) or f"nothing ({found.failure})"
     text = (
         f"Spark gave a task the board '{address}', which the node's daemon does not drive; it drives {there}. Set"
-        " spark.accel.device=fpga, and end a daemon without it (`spark-accel stop`)"
+        " spark.accel.device=fpga, and end a daemon that was started otherwise (`spark-accel stop`)"
     )
     if settings.fallback == "error":
         raise AccelError(f"{text}, or allow spark.accel.fallback=cpu")

@@ -53,8 +53,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def daemon(built: Path, tmp_path: Path) -> Iterator[Daemon]:
     """A daemon on the emulator, with these bitstreams and a network that nobody has loaded."""
-    with running(tmp_path, device="fpga") as daemon:
-        daemon.refusal("RepositoryModelLoad", model_name="none")  # it has looked for installed bitstreams by then
+    with running(tmp_path, ("identity",), device="fpga") as daemon:  # it has looked for bitstreams by then
         shutil.copytree(built, daemon.repository, dirs_exist_ok=True)
         write_network(daemon.repository, "small", random_plan(np.random.default_rng(1)))
         yield daemon
@@ -124,6 +123,20 @@ def test_a_network_runs_on_a_bitstream_that_is_loaded_while_the_daemon_runs(daem
 
     np.testing.assert_array_equal(answered, right)
     assert daemon.states("network-bitstream") == {"2": "READY"}
+
+
+def test_a_network_that_is_loaded_moves_to_a_new_bitstream_when_it_is_asked_for_again(daemon: Daemon) -> None:
+    daemon.load("small")
+    logits(daemon)
+    assert board(daemon).program == "network"
+
+    daemon.load("network-bitstream")
+    logits(daemon)
+    assert board(daemon).program == "network"
+    daemon.load("small")
+
+    np.testing.assert_array_equal(*logits(daemon))
+    assert board(daemon).program == f"network:{bitstream.read(version(daemon, 2)).sha256[:12]}"
 
 
 def test_a_daemon_that_starts_loads_what_is_installed_for_its_board(built: Path, tmp_path: Path) -> None:

@@ -38,6 +38,23 @@ def test_status_without_devices_says_why_there_are_none(tmp_path: Path) -> None:
     assert facts["devices"] == []
 
 
+def test_status_says_why_the_reference_does_the_work(tmp_path: Path) -> None:
+    with running(tmp_path, device="nobody:nothing") as daemon:
+        said = cli("status", "--socket", daemon.socket).stdout
+
+    assert "no OpenCL device matches 'device=nobody:nothing'; there are: " in said
+
+
+def test_status_quotes_compilers_as_they_are(tmp_path: Path) -> None:
+    with running(tmp_path) as daemon:
+        folder = write_model(daemon.repository, "quoted", 'backend: "z[i] = x[/i]"')
+        daemon.refusal("RepositoryModelLoad", model_name="quoted")
+        said = cli("status", "--socket", daemon.socket).stdout
+
+    assert folder.is_dir()
+    assert "z[i] = x[/i]" in said
+
+
 def test_status_says_of_a_device_why_it_can_not_be_used(tmp_path: Path) -> None:
     # has each worker, and no other process, end before it has begun
     (tmp_path / "sitecustomize.py").write_text(
@@ -122,8 +139,8 @@ def test_a_model_is_loaded_loaded_anew_and_unloaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "name", "reason"),
     [
-        ("load", "identify", "the daemon did not load 'identify': failed to load 'identify', failed to poll from"),
-        ("load", "identify", "; its repository has flat, identity"),
+        ("load", "identify", "model 'identify' is not in the daemon's repository, which has "),
+        ("load", "identify", "which has flat, identity; `spark-accel model import` puts a network there"),
         ("load", "flat", "the daemon did not load 'flat': load failed for model 'flat': version 1 is at UNAVAILABLE"),
         ("unload", "identity", "model 'identity' is not loaded; `spark-accel status` has what is"),
     ],

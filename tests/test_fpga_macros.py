@@ -49,7 +49,7 @@ def test_the_macros_that_a_build_takes_by_itself_go_together(family: str, target
     ("family", "change", "reason"),
     [
         ("network", {"LANES": 7}, "LANES (7) must be a multiple of VEC (16)"),
-        ("network", {"DRAIN": 8}, "DRAIN (8) at most PIX (7)"),
+        ("network", {"DRAIN": 8}, "DRAIN (8) must be at most PIX (7)"),
         ("network", {"LANES": 2**31 - 1}, "macro LANES is 2147483647, expected a number from 1 to 1024"),
         ("network", {"LANES": True}, "macro LANES is True, expected a number"),
         ("network", {"WORDS": 0}, "macro WORDS is 0, expected a number from 1 to 2147483647"),

@@ -277,7 +277,7 @@ def test_a_binary_comes_before_the_source(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize(
     ("text", "where"),
-    [(BEHIND, r"\d bytes behind its end of output 'y'"), (BEFORE, r"\d+ bytes before its start of input 'x'")],
+    [(BEHIND, r"right behind its end of output 'y'"), (BEFORE, r"\d+ bytes before its start of input 'x'")],
     ids=["behind", "before"],
 )
 def test_a_kernel_that_writes_out_of_bounds_is_named_and_its_worker_replaced(

@@ -20,7 +20,7 @@ from spark_accel.settings import Settings, override
 
 TEXT = (
     "Spark gave a task the board 'fpga-emulator-1', which the node's daemon does not drive; it drives reference. Set"
-    " spark.accel.device=fpga, and end a daemon without it (`spark-accel stop`)"
+    " spark.accel.device=fpga, and end a daemon that was started otherwise (`spark-accel stop`)"
 )
 WARNING = f"{TEXT}. Until then such tasks run on what it drives"
 

@@ -119,6 +119,6 @@ def _print(facts: dict[str, Any]) -> None:
         for row in rows:
             table.add_row(*(_QUANTITIES[key][1](row[key]) if key in _QUANTITIES else str(row[key]) for key in keys))
         tables.show(table)
-        for row in rows:
-            if row.get("failure"):
+        for row in [*rows, facts] if title == "devices" else []:
+            if row["failure"]:
                 print(row["failure"])

@@ -9,7 +9,7 @@ import typer
 from spark_accel.cli import tables
 from spark_accel.cli.daemon import Repository
 
-Family = Annotated[str, typer.Option(help="Which kernels: network, or a family of estimators.")]
+Family = Annotated[str, typer.Option(help="Which kernels: network, kmeans, logistic or naive_bayes.")]
 Name = Annotated[str, typer.Option(help="The model that it becomes; default: FAMILY-bitstream.")]
 Define = Annotated[list[str], typer.Option("--define", help="A macro of the kernels, such as LANES=64; repeatable.")]
 Clock = Annotated[float, typer.Option(help="MHz that the compiler reached, or should aim at.")]

@@ -9,11 +9,11 @@ _PIPED_WIDTH = 200  # without a terminal there is no reason to cut names at 80 c
 
 
 def show(table: "Table") -> None:
-    """Prints a table to stdout."""
+    """Prints a table to stdout, texts as they are: what they quote may look like rich's markup."""
     from rich.console import Console  # noqa: PLC0415 - each command loads only what it needs
 
-    console = Console()
-    (console if console.is_terminal else Console(width=_PIPED_WIDTH)).print(table)
+    console = Console(markup=False)
+    (console if console.is_terminal else Console(width=_PIPED_WIDTH, markup=False)).print(table)
 
 
 def size(count: int) -> str:

@@ -71,12 +71,17 @@ def select(facts: Sequence[DeviceFacts], specification: str, fallback: str) -> t
     matching = {one: None for part in parts for one in _matching(facts, part)}
     if matching:
         return tuple(matching)
-    there = ", ".join(f"{one.id} ({one.platform}: {one.name})" for one in facts if one != REFERENCE) or "none"
-    message = f"no OpenCL device matches 'device={specification}'; there are: {there}"
+    message = no_match(facts, specification)
     if fallback == "error":
         raise DeviceError(f"{message}; choose one of them, 'reference', or allow 'fallback=cpu'")
     _log.warning("%s; the numpy reference does the work, slowly", message)
     return (REFERENCE,)
+
+
+def no_match(facts: Sequence[DeviceFacts], specification: str) -> str:
+    """What to say where nothing matches."""
+    there = ", ".join(f"{one.id} ({one.platform}: {one.name})" for one in facts if one != REFERENCE) or "none"
+    return f"no OpenCL device matches 'device={specification}'; there are: {there}"
 
 
 def check_form(specification: str) -> None:

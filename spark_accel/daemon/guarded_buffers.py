@@ -87,7 +87,7 @@ class Guarded:
         with self._mapped(cl.map_flags.READ, _GUARD + self._nbytes, _GUARD) as behind:
             written = np.flatnonzero(behind != _PATTERN)
             if len(written):
-                return f"{int(written[0])} bytes behind its end"
+                return f"{int(written[0])} bytes behind its end" if written[0] else "right behind its end"
         return ""
 
     def read(self) -> bytes:

@@ -86,7 +86,8 @@ class OpenCLNetwork(Network):
             except UnsupportedNetwork as error:
                 if number == len(suitable) - 1:
                     raise
-                _log.warning("tier '%s' can't run this network (%s): the next one does", chosen.name, error)
+                following = suitable[number + 1].name
+                _log.warning("the network runs on tier '%s', since '%s' can't: %s", following, chosen.name, error)
                 continue
             break
         if not self.program:  # a board may be at work with another one

@@ -22,6 +22,7 @@ from spark_accel.daemon.model_config import ConfigError, LoadedModel, ModelLoadE
 from spark_accel.daemon.model_folder import ModelFolder, PollError
 from spark_accel.daemon.request import RequestError
 from spark_accel.daemon.statistics import Statistics
+from spark_accel.fpga import bitstream
 
 _log = logging.getLogger(__name__)
 
@@ -218,6 +219,9 @@ class Repository:
             await self._load_versions(known, found, config, wanted, tuple(written.instance_group))
             self._never_ready.discard(name)
             known.override, known.loaded_from = override or known.override, source
+            if config.backend == bitstream.BACKEND:  # what is asked for from now on is to run on it
+                for other in self._models.values():
+                    other.loaded_from = other.loaded_from if other is known else None
             self._retire(name, known, [number for number in known.ready() if number not in wanted])
 
     async def _load_versions(

@@ -50,7 +50,7 @@ class Supervisor:
         self._start = asyncio.create_task(self._find())
 
     async def devices(self) -> accel_pb2.DevicesResponse:
-        """Facts about the devices, once they are known, or why none can be had."""
+        """Facts about the devices, once they are known, or why none, or the reference alone, can be had."""
         await self._started()
         return accel_pb2.DevicesResponse(devices=[worker.facts() for worker in self.workers], failure=self._failure)
 
@@ -106,6 +106,8 @@ class Supervisor:
             _log.error("%s", error)
             self._failure = str(error)
             return
+        if selected == (devices.REFERENCE,) and devices.REFERENCE.id not in self._selection:
+            self._failure = devices.no_match(known, self._selection)
         for device in selected:
             _log.info("device %s: %s, %s", device.id, device.platform, device.name)
             worker = Worker(device, self._tier, self._limits, self._changed)

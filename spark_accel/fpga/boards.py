@@ -76,6 +76,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _board(name: str, row: Any, path: Path) -> Board:  # noqa: ANN401 - whatever JSON holds
     try:
+        lacks = [one.name for one in fields(Board) if one.name not in {"name", *row}]
+        if lacks:
+            raise KeyError(lacks[0])
         memories = tuple(Memory(**memory) for memory in row["memories"])
         board = Board(**{**row, "name": name, "memories": memories})
     except (TypeError, KeyError) as error:

@@ -31,9 +31,9 @@ def problem(family: str, defines: Mapping[str, int]) -> str:
 
 def _of_network(defines: Mapping[str, int]) -> str:
     vec, lanes, pix, drain = (defines[name] for name in ("VEC", "LANES", "PIX", "DRAIN"))
-    if lanes % vec or drain > pix:
-        return f"LANES ({lanes}) must be a multiple of VEC ({vec}), and DRAIN ({drain}) at most PIX ({pix})"
-    return ""
+    if lanes % vec:
+        return f"LANES ({lanes}) must be a multiple of VEC ({vec})"
+    return f"DRAIN ({drain}) must be at most PIX ({pix})" if drain > pix else ""
 
 
 def _of_estimators(defines: Mapping[str, int]) -> str:

@@ -37,7 +37,8 @@ def layout(stages: Sequence[Stage], engine: Engine, group: int) -> Layout:
             return found
         least = min(found.words, least or found.words)
     raise UnsupportedNetwork(
-        f"activations of {least} words in each of {engine.pix} banks, the engine has room for {engine.words}"
+        f"activations of {least} words in each of {engine.pix} banks, the engine has room for {engine.words}:"
+        f" build one with WORDS={least} or more"
     )
 
 

@@ -168,7 +168,8 @@ def _check(stage: Stage, engine: Engine) -> None:
         raise UnsupportedNetwork(f"{where}: a stride of {stage.stride[1]} for segments of {engine.pix} pixels")
     if stage.beats(engine) > engine.weight_words:
         raise UnsupportedNetwork(
-            f"{where}: {stage.beats(engine)} words of weights a tile, the engine has room for {engine.weight_words}"
+            f"{where}: {stage.beats(engine)} words of weights a tile, the engine has room for"
+            f" {engine.weight_words}: build one with WEIGHT_WORDS={stage.beats(engine)} or more"
         )
     if isinstance(stage.pool, MaxPool):
         _check_pool(f"layer '{stage.pool.name}'", stage.pool, stage, engine)

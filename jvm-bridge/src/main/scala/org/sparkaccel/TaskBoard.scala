@@ -40,7 +40,7 @@ private[sparkaccel] object TaskBoard {
       val there = if (ids.isEmpty) s"nothing (${devices.getFailure})" else ids.mkString(", ")
       val text =
         s"Spark gave a task the board '$address', which the node's daemon does not drive; it drives $there. Set" +
-          " spark.accel.device=fpga, and end a daemon without it (`spark-accel stop`)"
+          " spark.accel.device=fpga, and end a daemon that was started otherwise (`spark-accel stop`)"
       if (client.fallbackIsError) throw new KernelFailed(s"$text, or allow spark.accel.fallback=cpu")
       warn(s"$text. Until then such tasks run on what it drives")
     }

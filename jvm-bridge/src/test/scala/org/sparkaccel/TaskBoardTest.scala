@@ -8,7 +8,7 @@ import org.scalatest.funsuite.AnyFunSuite
 class TaskBoardTest extends AnyFunSuite {
   private val text =
     "Spark gave a task the board 'fpga-emulator-1', which the node's daemon does not drive; it drives reference. Set" +
-      " spark.accel.device=fpga, and end a daemon without it (`spark-accel stop`)"
+      " spark.accel.device=fpga, and end a daemon that was started otherwise (`spark-accel stop`)"
 
   private def withDaemon(fallback: String)(test: DaemonClient => Unit): Unit =
     RealDaemon.withSettings("fallback" -> fallback) { settings =>
