@@ -41,7 +41,7 @@ demo: setup ## classify photographs: make demo [IMAGES=dir] [MODEL=name-or-file]
 test: test-python test-scala ## all tests; TESTS=tests/test_x.py for some of the Python ones
 
 test-python: setup ## the Python tests
-	$(BIN)/python -m pytest $(or $(TESTS),--numprocesses 3 --dist loadfile --no-loadscope-reorder)
+	$(BIN)/python -m pytest $(or $(TESTS),--numprocesses 2 --dist loadfile --no-loadscope-reorder)
 
 test-spark: jar $(if $(SPARK),.venv-spark-$(SPARK)/.installed) ## the jar on another Spark: make test-spark SPARK=4.0.1 [TESTS=...]
 	@test -n '$(SPARK)' || { echo "which Spark? For one: make test-spark SPARK=4.0.1" >&2; exit 1; }

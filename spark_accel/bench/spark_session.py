@@ -40,7 +40,8 @@ def session(folder: Path, threads: int, accelerated: bool, conf: Mapping[str, st
         yield spark
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        spark.sparkContext.setLogLevel("OFF")  # what its tasks say of their end is nobody's concern
+        with contextlib.suppress(Exception):  # the connection may have been interrupted in the middle of a question
+            spark.sparkContext.setLogLevel("OFF")  # what its tasks say of their end is nobody's concern
         raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough: what follows must come to its end

@@ -110,6 +110,10 @@ class Worker:
         """Whether the model can run here now, or after a restart that is under way."""
         return not self.failure and (key in self.loaded or not self._settled)
 
+    def has(self, key: int) -> bool:
+        """Whether the model is loaded here, or may be once a process is up: not if that could not load it again."""
+        return key in self.loaded or (not self._settled and key in self._models)
+
     def facts(self) -> accel_pb2.Device:
         """The device as the Devices call answers it."""
         running = self._process is not None and self._up.is_set() and not self.failure

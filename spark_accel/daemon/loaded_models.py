@@ -58,6 +58,9 @@ class LoadedModels:
         for known in [known for known, one in self._models.items() if not one.served and not self._runs_on(known)]:
             del self._models[known]
 
+    def __contains__(self, key: int) -> bool:
+        return key in self._models
+
     def in_order(self) -> Iterator[tuple[int, Loaded]]:
         """All of them, in the order in which they are to be loaded."""
         return iter(sorted(self._models.items()))

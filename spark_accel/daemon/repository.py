@@ -41,7 +41,7 @@ class Loader(Protocol):
         """Returns when the requests that the version has accepted have ended and it is unloaded."""
 
     def able(self, name: str, version: int) -> bool:
-        """Whether a loaded version can run, or may soon."""
+        """Whether a loaded version is there, or will be after a restart."""
 
 
 @dataclass

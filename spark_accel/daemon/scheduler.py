@@ -129,9 +129,9 @@ class Scheduler:
             await self._retire(serving)
 
     def able(self, name: str, version: int) -> bool:
-        """Whether a loaded version can run, or may soon: not if no process could load it again after a restart."""
+        """Whether a loaded version is there, or will be after a restart: not if no process could load it again."""
         serving = self._servings.get((name, version))
-        return serving is not None and any(worker.may_run(serving.key) for worker in self._supervisor.workers)
+        return serving is not None and any(worker.has(serving.key) for worker in self._supervisor.workers)
 
     def in_use(self, region: int) -> bool:
         """Whether a queued or running request uses a region."""
