@@ -1,4 +1,5 @@
 // Tiles: what a thread makes on its own of a layer's outputs.
+
 // Some pixels of some panels.
 HELPER void multiply_tile(
     const layer_t *layer, const batch_t *batch, __global const uchar *constants, int number, __global element *room)

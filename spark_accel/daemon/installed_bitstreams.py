@@ -1,4 +1,4 @@
-"""Which of the repository's bitstreams a daemon that has just started loads by itself, before all else.
+"""Which of the repository's bitstreams a daemon that has just started loads by itself, before what may run on them.
 
 What runs on a board needs one, and what was loaded ends with each daemon: nobody is to load it again by hand.
 """

@@ -221,7 +221,8 @@ class Repository:
             known.override, known.loaded_from = override or known.override, source
             if config.backend == bitstream.BACKEND:  # what is asked for from now on is to run on it
                 for other in self._models.values():
-                    other.loaded_from = other.loaded_from if other is known else None
+                    if other is not known:
+                        other.loaded_from = None
             self._retire(name, known, [number for number in known.ready() if number not in wanted])
 
     async def _load_versions(
