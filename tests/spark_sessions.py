@@ -55,6 +55,16 @@ class Node:
     def daemon(self) -> psutil.Process:
         return psutil.Process(endpoint.daemon_pid(self.settings.daemon_socket))
 
+    def worker(self) -> psutil.Process:
+        """The process of the daemon's first device, from when there is one."""
+
+        def found() -> list[psutil.Process]:
+            alive = [one for one in self.daemon().children() if one.status() != psutil.STATUS_ZOMBIE]
+            return [one for one in alive if "spark_accel.daemon.worker" in one.cmdline()]
+
+        eventually(found, what="the daemon has a worker")
+        return found()[0]
+
     def stop(self) -> None:
         socket = self.settings.daemon_socket
         if endpoint.answers(socket):

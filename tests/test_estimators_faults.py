@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import signal
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -85,10 +84,14 @@ class Fit:
         self.error: Exception | None = None
         self._thread = InheritableThread(target=self._run, session=spark)
 
-    def start(self, socket: Path) -> "Fit":
+    def start(self) -> "Fit":
+        self._thread.start()
+        return self
+
+    def iterate(self, socket: Path) -> "Fit":
         """Starts it and returns when it iterates."""
         before = requests(socket)
-        self._thread.start()
+        self.start()
         eventually(lambda: requests(socket) > before + 8, 120, "the fit iterates")
         return self
 
@@ -126,7 +129,7 @@ def undisturbed(spark: SparkSession, data: DataFrame) -> bytes:
 
 def test_a_killed_daemon_changes_nothing(spark: SparkSession, node: Node, data: DataFrame, undisturbed: bytes) -> None:
     with on_device(spark):
-        fit = Fit(spark, data).start(node.settings.daemon_socket)
+        fit = Fit(spark, data).iterate(node.settings.daemon_socket)
 
         node.daemon().kill()
 
@@ -135,19 +138,24 @@ def test_a_killed_daemon_changes_nothing(spark: SparkSession, node: Node, data: 
 
 def test_a_killed_worker_changes_nothing(spark: SparkSession, node: Node, data: DataFrame, undisturbed: bytes) -> None:
     with on_device(spark):
-        fit = Fit(spark, data).start(node.settings.daemon_socket)
+        fit = Fit(spark, data).iterate(node.settings.daemon_socket)
 
-        workers = [one for one in node.daemon().children() if "spark_accel.daemon.worker" in one.cmdline()]
-        workers[0].send_signal(signal.SIGKILL)
+        node.worker().kill()
 
         assert centres(fit.result()) == undisturbed
 
 
 def test_a_cancelled_job_ends_the_fit_and_leaves_no_region(spark: SparkSession, node: Node, data: DataFrame) -> None:
     with on_device(spark):
-        fit = Fit(spark, data).start(node.settings.daemon_socket)
-
-        eventually(fit.cancelled, 60, "the fit ends")
+        estimator(maxIter=1).fit(data)  # starts what is not there
+        worker = node.worker()
+        worker.suspend()  # the fit would be done before anyone could cancel it
+        try:
+            fit = Fit(spark, data).start()
+            eventually(lambda: open_regions(spark), 120, "its rows are in shared memory")
+            eventually(fit.cancelled, 60, "the fit ends")
+        finally:
+            worker.resume()
 
         assert "cancelled" in str(fit.join().error)
     eventually(lambda: open_regions(spark) == 0, what="the regions are given back")
