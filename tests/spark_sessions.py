@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import numpy as np
 import plans
 import psutil
@@ -22,6 +23,7 @@ from pyspark.sql import SparkSession
 
 from spark_accel import endpoint, jar
 from spark_accel.networks import plan
+from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 from spark_accel.settings import Settings, from_spark
 
 PHOTOGRAPHS = Path(plan.__file__).parents[1] / "photographs"
@@ -56,14 +58,16 @@ class Node:
         return psutil.Process(endpoint.daemon_pid(self.settings.daemon_socket))
 
     def worker(self) -> psutil.Process:
-        """The process of the daemon's first device, from when there is one."""
+        """The process that drives the daemon's only device, from when there is one."""
+        with grpc.insecure_channel(f"unix:{self.settings.daemon_socket}") as channel:
+            ask = accel_pb2_grpc.NodeStub(channel).Devices
 
-        def found() -> list[psutil.Process]:
-            alive = [one for one in self.daemon().children() if one.status() != psutil.STATUS_ZOMBIE]
-            return [one for one in alive if "spark_accel.daemon.worker" in one.cmdline()]
+            def pid() -> int:
+                (device,) = ask(accel_pb2.DevicesRequest(), timeout=30).devices
+                return int(device.worker_pid)
 
-        eventually(found, what="the daemon has a worker")
-        return found()[0]
+            eventually(pid, what="the daemon has a worker")
+            return psutil.Process(pid())
 
     def stop(self) -> None:
         socket = self.settings.daemon_socket

@@ -111,7 +111,10 @@ final private[accel] class SparseEncoder(val features: Int, packing: Packing, ne
       PartitionPacker.column(values, "row_pointers", "INT64", 8, ends.length)(_.longs(ends, ends.length))
     val columns = valueColumn +: pointerColumn +: others(values)
     val registered = values.finish()
-    val indexColumn = PackedColumn("indices", "INT32", indices.finish(), 0, 4 * elements, elements)
+    val registeredIndices =
+      try indices.finish()
+      catch { case error: Throwable => registered.close(); throw error }
+    val indexColumn = PackedColumn("indices", "INT32", registeredIndices, 0, 4 * elements, elements)
     indexColumn +: columns.map(_.copy(region = registered))
   }
 

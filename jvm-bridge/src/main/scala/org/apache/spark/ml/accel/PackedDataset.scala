@@ -156,12 +156,13 @@ private[accel] object PackedDataset {
       with Serializable {
 
     override def apply(index: Int, input: Iterator[InternalRow]): Iterator[PackingResult] = {
+      val kept = scope.value // not to be had any more, once rows are packed, if the fit has ended meanwhile
       val facts =
         try {
           val (facts, packed) = FitTimes.timed(times.packing) {
             new PartitionPacker(rows, packing, () => fit.newRegion()).pack(index, input)
           }
-          packed.foreach(scope.value.keep(index, _))
+          packed.foreach(kept.keep(index, _))
           Some(facts)
         } catch { case _: RegionLost => None }
       val here = SparkEnv.get.blockManager.blockManagerId
