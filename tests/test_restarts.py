@@ -120,6 +120,7 @@ def test_files_that_have_changed_since_the_load_are_not_run_by_the_next_worker(d
 
     status, text = daemon.infer_refused(request(tensor("x", [4], ONES.tobytes()), model="twice"))
     assert (status, text) == ("UNAVAILABLE", "model 'twice' could not be loaded again after a restart")
+    assert not daemon.call("ModelReady", name="twice").ready
     daemon.load("twice")
     assert ask(daemon, "twice") == [3, 3, 3, 3]
 

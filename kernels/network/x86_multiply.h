@@ -12,7 +12,7 @@ INNER void JOIN(multiply_, N)(const panel_t *of, __global const uchar *windows, 
             for (int v = 0; v < VECTORS; v++)
                 sums[p][v] = panel.raw ? (intv)(0) : panel.bias[v];
 
-        if (panel.residual)
+        if (panel.residual && !panel.raw)
             #pragma unroll
             for (int p = 0; p < N; p++)
                 __builtin_prefetch(panel.residual + (long)(pixel + p) * panel.channels);

@@ -13,7 +13,9 @@ def show(table: "Table") -> None:
     from rich.console import Console  # noqa: PLC0415 - each command loads only what it needs
 
     console = Console(markup=False)
-    (console if console.is_terminal else Console(width=_PIPED_WIDTH, markup=False)).print(table)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
+    console.print(table)
 
 
 def size(count: int) -> str:

@@ -94,10 +94,14 @@ class Repository:
         return ready[number or max(ready)]
 
     def is_ready(self, name: str, version: str) -> bool:
-        """ModelReady: unknown models are not ready; raises RequestError for a version that is no number."""
+        """ModelReady: unknown models are not ready, nor is what no process could load again after a restart.
+
+        Raises RequestError for a version that is no number.
+        """
         number = parse_version(version)
         ready = self._ready(name)
-        return number in ready if number else bool(ready)
+        asked = number or max(ready, default=0)  # without a version it is the highest that answers
+        return asked in ready and self._loader.able(name, asked)
 
     def metadata(self, name: str, version: str) -> pb.ModelMetadataResponse:
         """ModelMetadata: with the ready versions; raises RequestError."""

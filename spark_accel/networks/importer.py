@@ -161,7 +161,7 @@ def _import_graph(
         "crop": str(min(network.height, network.width)),
         "preprocessing": origin.preprocessing,
         "source": origin.source,
-        "calibration": f"{len(images)} images of {folder.resolve().name}",
+        "calibration": f"{len(images)} cuts of the images of {folder.resolve().name}",
     }
     config = _config(name, quantised, facts)
     _check_replaces(repository / name, config)
