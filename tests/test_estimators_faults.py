@@ -59,6 +59,13 @@ def region_files(socket: Path) -> set[str]:
     return {entry.name for entry in os.scandir(MEMORY) if entry.name.startswith(prefix)}
 
 
+def registered(socket: Path) -> list[str]:
+    """The regions that the daemon at a socket has."""
+    with grpc.insecure_channel(f"unix:{socket}") as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        return list(stub.SystemSharedMemoryStatus(pb.SystemSharedMemoryStatusRequest(), timeout=30).regions)
+
+
 def open_regions(spark: SparkSession) -> int:
     return int(spark._jvm.org.sparkaccel.Region.open())
 
@@ -148,6 +155,7 @@ def test_a_killed_worker_changes_nothing(spark: SparkSession, node: Node, data: 
 def test_a_cancelled_job_ends_the_fit_and_leaves_no_region(spark: SparkSession, node: Node, data: DataFrame) -> None:
     with on_device(spark):
         estimator(maxIter=1).fit(data)  # starts what is not there
+        eventually(lambda: open_regions(spark) == 0, what="its regions are given back")
         worker = node.worker()
         worker.suspend()  # the fit would be done before anyone could cancel it
         try:
@@ -160,6 +168,7 @@ def test_a_cancelled_job_ends_the_fit_and_leaves_no_region(spark: SparkSession, 
         assert "cancelled" in str(fit.join().error)
     eventually(lambda: open_regions(spark) == 0, what="the regions are given back")
     eventually(lambda: not region_files(node.settings.daemon_socket), what="the files of the regions are deleted")
+    eventually(lambda: not registered(node.settings.daemon_socket), what="the daemon forgets the regions")
 
 
 def test_a_fit_that_ends_leaves_no_region(spark: SparkSession, node: Node, undisturbed: bytes) -> None:

@@ -4,7 +4,7 @@ import java.io.IOException
 import java.nio.{ByteBuffer, ByteOrder}
 import java.nio.channels.FileChannel
 import java.nio.file.{Files, Path, Paths, StandardOpenOption}
-import java.util.concurrent.ConcurrentHashMap
+import java.util.concurrent.{CompletableFuture, ConcurrentHashMap, TimeUnit}
 import java.util.concurrent.atomic.AtomicLong
 
 import scala.util.control.NonFatal
@@ -35,18 +35,26 @@ final class Region private[sparkaccel] (val client: DaemonClient, val name: Stri
 
   override def close(): Unit = {
     Region.delete(file)
-    if (!lost)
-      try
-        client.inference.systemSharedMemoryUnregister(
-          SystemSharedMemoryUnregisterRequest.newBuilder.setName(name).build()
-        )
-      catch { case NonFatal(error) => Region.log.debug("A region could not be unregistered", error) } // its lease ends
+    unregister()
   }
+
+  /** What the daemon refuses for a region that a request uses, whose answer nobody may be waiting for any more. */
+  private def unregister(): Unit = if (!lost)
+    try
+      client.inference.systemSharedMemoryUnregister(
+        SystemSharedMemoryUnregisterRequest.newBuilder.setName(name).build()
+      )
+    catch {
+      case error: StatusRuntimeException if error.getMessage.contains("is currently in use") =>
+        Region.Later.execute(() => unregister())
+      case NonFatal(error) => Region.log.debug("A region could not be unregistered", error) // its lease ends
+    }
 }
 
 object Region {
   private[sparkaccel] val log = LoggerFactory.getLogger(classOf[Region])
   private[sparkaccel] val DiskPrefix = "disk:" // of the key of a region in the lease's own folder
+  private val Later = CompletableFuture.delayedExecutor(1, TimeUnit.SECONDS)
   private val numbers = new AtomicLong
   private[sparkaccel] val inMemory = new AtomicLong // bytes of this process' region files in shared memory
   private val files = new ConcurrentHashMap[Path, java.lang.Long] // with how much of `inMemory` each holds

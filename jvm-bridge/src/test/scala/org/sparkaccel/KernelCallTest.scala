@@ -3,12 +3,16 @@ package org.sparkaccel
 import java.nio.{ByteBuffer, ByteOrder}
 import java.nio.channels.ClosedChannelException
 
-import scala.util.Using
+import scala.collection.mutable.ArrayBuffer
+import scala.jdk.CollectionConverters._
+import scala.sys.process.Process
+import scala.util.{Try, Using}
 
 import io.grpc.Status
 import org.scalatest.funsuite.AnyFunSuite
 
 class KernelCallTest extends AnyFunSuite {
+  private val made = new ArrayBuffer[Region]
 
   /** Two rows, (1, 2) and (3, 4), as the kernels want them. */
   private def rows(client: DaemonClient): Region = {
@@ -16,7 +20,8 @@ class KernelCallTest extends AnyFunSuite {
     for ((value, index) <- Seq(1f -> 0, 2f -> 1, 3f -> 16, 4f -> 17)) buffer.putFloat(4 * index, value)
     Using.resource(new RegionWriter(client, 1L << 20)) { writer =>
       writer.write(buffer)
-      writer.register()
+      made += writer.register()
+      made.last
     }
   }
 
@@ -29,7 +34,18 @@ class KernelCallTest extends AnyFunSuite {
 
   private def withDaemon(test: (Settings, DaemonClient) => Unit): Unit = RealDaemon.withSettings() { settings =>
     RealDaemon.start(settings)
-    Using.resource(new DaemonClient(settings.daemonSocket, "a test"))(test(settings, _))
+    try Using.resource(new DaemonClient(settings.daemonSocket, "a test"))(test(settings, _))
+    finally made.foreach(_.close())
+    made.clear()
+  }
+
+  /** While the processes that drive the daemon's devices stand still. */
+  private def withStoppedWorkers(settings: Settings)(test: => Unit): Unit = {
+    val workers = RealDaemon.process(settings).get.children().iterator.asScala.map(_.pid.toString).toSeq
+    def signal(name: String): Unit = assert(Process("kill" +: s"-$name" +: workers).! == 0)
+    signal("STOP")
+    try test
+    finally signal("CONT")
   }
 
   test("a kernel is loaded when it is first called, and answers by name") {
@@ -57,6 +73,22 @@ class KernelCallTest extends AnyFunSuite {
       region.close()
 
       intercept[RegionLost](lloyd(region, 0, 0).send(client)())
+    }
+  }
+
+  test("a region that is closed while a request uses it is unregistered when the request has ended") {
+    withDaemon { (settings, client) =>
+      val region = rows(client)
+      lloyd(region, 0, 0).send(client)()
+      withStoppedWorkers(settings) {
+        lloyd(region, 0, 0).send(client)
+        region.close()
+      }
+
+      Wait.until("it is unregistered")(Try(lloyd(region, 0, 0).send(client)()).failed.toOption.exists {
+        case _: RegionLost => true
+        case error         => throw error
+      })
     }
   }
 
