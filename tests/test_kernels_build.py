@@ -6,9 +6,11 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import eventually
 from kernel_builds import COMMAND, SMALL, kernels
+from nodes import gone
 
 from spark_accel.daemon import loaders
 from spark_accel.errors import ModelError
@@ -44,8 +46,10 @@ def test_what_a_killed_build_left_is_swept_away(
 ) -> None:
     repository = tmp_path / "r"
     with subprocess.Popen([*COMMAND, "build", "--target", "emulator", "--repository", str(repository)]) as build:
-        eventually(lambda: list(repository.glob(".*/kernels.cl")))
+        eventually(psutil.Process(build.pid).children, 60, "its compiler starts")
+        (compiler,) = psutil.Process(build.pid).children()
         build.kill()
+    eventually(lambda: gone(compiler.pid), what="its compiler ends")
     monkeypatch.setattr(staging, "_ABANDONED_SECONDS", -1.0)
 
     with staging.staging(repository):

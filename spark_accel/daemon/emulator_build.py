@@ -10,12 +10,13 @@ from typing import cast
 
 import pyopencl as cl
 
-from spark_accel.daemon import quiet_build
+from spark_accel.daemon import parent, quiet_build
 from spark_accel.daemon.uncached_program import uncached
 
 
 def main() -> None:
     """See the file's head."""
+    parent.end_with_it()
     source, out, *options = sys.argv[1:]
     try:
         device = cl.get_platforms()[0].get_devices()[0]

@@ -4,13 +4,11 @@ busy for ever, takes no worker with it. `python -m spark_accel.daemon.kernel_tri
 
 import asyncio
 import json
-import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
-from spark_accel.daemon import devices, loaders
+from spark_accel.daemon import devices, loaders, parent
 from spark_accel.daemon.devices import DeviceFacts
 from spark_accel.daemon.link import Header
 from spark_accel.daemon.model_config import ModelLoadError
@@ -62,16 +60,11 @@ def main() -> None:
     from spark_accel.daemon.own_kernel_backend import OwnKernelBackend  # noqa: PLC0415
 
     model = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_the_daemon, daemon=True).start()
+    parent.end_with_it()
     try:
         OwnKernelBackend(model["name"], Path(model["folder"]), model["config"], devices.open_device(sys.argv[1]))
     except BackendError as error:
         sys.stdout.write(str(error))
-
-
-def _end_with_the_daemon() -> None:
-    sys.stdin.read()
-    os._exit(1)
 
 
 if __name__ == "__main__":

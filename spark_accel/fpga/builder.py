@@ -1,6 +1,7 @@
 """Makes bitstreams of the project's kernels and puts them into the model repository, each as the next version."""
 
 import contextlib
+import os
 import re
 import shlex
 import shutil
@@ -186,14 +187,16 @@ def _emulated(folder: Path, chosen: kernels.Tier) -> tuple[bytes, str]:
     source, out = folder / "kernels.cl", folder / "out.bin"
     source.write_text(chosen.text(), encoding="utf-8")
     command = [sys.executable, "-m", "spark_accel.daemon.emulator_build", str(source), str(out)]
-    done = subprocess.run(
-        [*command, *chosen.build_options()],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env=loaders.process_environment(loaders.EMULATOR),
-        check=False,
-        text=True,
-    )
+    stdin, ours = os.pipe()  # it ends with this process
+    with os.fdopen(stdin) as its, os.fdopen(ours, "w"):
+        done = subprocess.run(
+            [*command, *chosen.build_options()],
+            stdin=its,
+            capture_output=True,
+            env=loaders.process_environment(loaders.EMULATOR),
+            check=False,
+            text=True,
+        )
     if done.returncode:
         raise ModelError(f"nothing is built for the emulator: {done.stderr.strip()[-4000:]}")
     return out.read_bytes(), done.stdout.strip().splitlines()[-1]
