@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
 
 from spark_accel.connection import Again, Connection, Ending, Placed
 from spark_accel.errors import DaemonError, ModelError, RegionMemoryError
@@ -281,7 +281,7 @@ class Client:
         attempts = Retrying(
             retry=retry_if_exception_type(Again),
             stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_exponential(multiplier=0.05, max=2.0),
+            wait=wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.05),  # not with all that were refused
         )
 
         def attempt() -> T:

@@ -1,5 +1,6 @@
 """The end of a daemon that a bench has started."""
 
+import contextlib
 import os
 import signal
 
@@ -11,5 +12,6 @@ def end_daemon(settings: Settings) -> None:
     """Tells the daemon to end, if one answers, and waits until it has."""
     pid = endpoint.daemon_pid(settings.daemon_socket)
     if pid and endpoint.answers(settings.daemon_socket):
-        os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it leaves by itself
+            os.kill(pid, signal.SIGTERM)
         launch.outlast(settings)

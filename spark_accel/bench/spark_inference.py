@@ -193,7 +193,9 @@ class _Memory:
         return int(median(self._samples[-max(1, len(self._samples) // 4) :])) if self._samples else 0
 
     def _sample(self) -> None:
-        while not self._stop.wait(_SAMPLE_SECONDS):
+        ends = False
+        while not ends:  # short work is looked at when it ends
+            ends = self._stop.wait(_SAMPLE_SECONDS)
             workers = [one for one in psutil.Process().children(recursive=True) if _is_worker(one)]
             try:
                 daemon = psutil.Process(endpoint.daemon_pid(self._socket))

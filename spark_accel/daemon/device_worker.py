@@ -233,6 +233,7 @@ class Worker:
     async def _live(self) -> tuple[bool, bool]:
         """One life of a process; whether it had loaded what the one before it had, and whether it ended while it was
         asked to load something new, which may be the cause."""
+        self.loaded.clear()  # what was said to be loaded when the one before had ended already
         try:
             self._process = await WorkerProcess.start(self.device, self._tier, self._limits)
         except OSError as error:  # no descriptors, no memory: may pass
