@@ -19,6 +19,8 @@ from infer_requests import X4, placed, request, x
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
+from spark_accel import endpoint
+
 COMMAND = (sys.executable, "-m", "spark_accel", "daemon")
 MEMORY = Path("/dev/shm")
 PREFIX = f"spark-accel-test-{os.getpid()}-"
@@ -83,7 +85,7 @@ class Daemon:
 
     def send(self, rpc: str, message: Message, **options: Any) -> Any:
         """The answer to a call; raises grpc.RpcError."""
-        return getattr(self.stub, rpc)(message, timeout=30, **options)
+        return getattr(self.stub, rpc)(message, timeout=120, **options)
 
     def call(self, rpc: str, **fields: Any) -> Any:
         """The answer to a call whose request has these fields; raises grpc.RpcError."""
@@ -139,9 +141,10 @@ def running(
             )
         options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
         try:
+            # A channel that finds no socket would wait longer and longer before it tries again.
+            eventually(lambda: _answers(socket, process, folder / "daemon.log"), 60, "the daemon answers")
             with grpc.insecure_channel(f"unix:{socket}", options=options) as channel:
                 daemon = Daemon(socket, repository, process, channel)
-                eventually(lambda: _answers(daemon, folder / "daemon.log"), what="the daemon answers")
                 daemon.load(*models)
                 yield daemon
         finally:
@@ -149,12 +152,9 @@ def running(
             process.wait(30)
 
 
-def _answers(daemon: Daemon, log: Path) -> bool:
-    assert daemon.process.poll() is None, f"the daemon ended: {log.read_text()}"
-    try:
-        return bool(daemon.call("ServerLive").live)
-    except grpc.RpcError:
-        return False
+def _answers(socket: Path, process: "subprocess.Popen[bytes]", log: Path) -> bool:
+    assert process.poll() is None, f"the daemon ended: {log.read_text()}"
+    return endpoint.answers(socket)
 
 
 def goes_on(daemon: Daemon) -> None:

@@ -43,7 +43,8 @@ def end_daemon(settings: Settings, number: int = signal.SIGTERM) -> None:
     """Ends the node's daemon, if it has one, and waits for that."""
     pid = endpoint.daemon_pid(settings.daemon_socket)
     if pid and not gone(pid):
-        os.kill(pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it leaves by itself
+            os.kill(pid, number)
         # A killed process shows as gone while its threads still hold the socket.
         eventually(lambda: gone(pid) and not endpoint.answers(settings.daemon_socket), what=f"daemon {pid} ends")
 

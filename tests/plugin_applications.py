@@ -4,6 +4,7 @@
 last line of the output is what the application found out, as JSON.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -228,8 +229,12 @@ def executor(application: str, number: str) -> psutil.Process:
 
 def _daemons(socket: str) -> int:
     """How many node daemons run for a socket."""
-    own = (one for one in psutil.process_iter() if _line(one).endswith("-m spark_accel daemon"))
-    return sum(one.environ().get("SPARK_ACCEL_DAEMON_SOCKET") == socket for one in own)
+    count = 0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if _line(process).endswith("-m spark_accel daemon"):
+                count += process.environ().get("SPARK_ACCEL_DAEMON_SOCKET") == socket
+    return count
 
 
 def _line(process: psutil.Process) -> str:

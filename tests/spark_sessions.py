@@ -72,7 +72,8 @@ class Node:
     def stop(self) -> None:
         socket = self.settings.daemon_socket
         if endpoint.answers(socket):
-            self.daemon().send_signal(signal.SIGTERM)
+            with contextlib.suppress(psutil.NoSuchProcess):  # it leaves by itself
+                self.daemon().send_signal(signal.SIGTERM)
         eventually(lambda: not endpoint.answers(socket), what="the daemon ends")
 
 

@@ -164,7 +164,7 @@ def test_a_terminated_daemon_finishes_what_it_has_and_refuses_what_is_new(
 ) -> None:
     folder = tmp_path_factory.mktemp("ending")
     with running(folder, ("slow",)) as daemon, region_file("a", X4) as a, region_file("b", X4) as b:
-        accepted = [slow_request(daemon, file, delay_ms=700) for file in (a, b)]
+        accepted = [slow_request(daemon, file, delay_ms=2000) for file in (a, b)]
 
         daemon.process.send_signal(signal.SIGTERM)
         refusal = first_refusal(daemon)

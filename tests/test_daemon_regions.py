@@ -162,7 +162,7 @@ def test_strings_can_lie_in_regions(daemon: Daemon) -> None:
 
 def test_what_is_written_before_the_model_runs_is_seen(daemon: Daemon) -> None:
     with region_file("first", bytes(16)) as first, region_file("second", bytes(16)) as second:
-        running_one = slow_request(daemon, first, delay_ms=500)
+        running_one = slow_request(daemon, first, delay_ms=2000)
         queued = slow_request(daemon, second, delay_ms=0)
 
         with second.open("r+b") as opened:
@@ -249,7 +249,7 @@ def test_an_output_that_fits_in_no_region_is_refused_and_nothing_is_written(
 
 def test_a_region_in_use_stays(daemon: Daemon) -> None:
     with region_file("in", X4) as file, region(daemon, "free", X4):
-        slow = slow_request(daemon, file, delay_ms=500)
+        slow = slow_request(daemon, file, delay_ms=2000)
 
         assert daemon.refusal("SystemSharedMemoryUnregister", name=file.name) == (
             "INTERNAL",

@@ -320,7 +320,7 @@ def test_unloading_lets_requests_in_flight_finish(daemon: Daemon, model: Path) -
     (model / "config.pbtxt").write_text(MODELS["slow"])
     daemon.load(model.name)
     with region_file("a", X4) as a, region_file("b", X4) as b:
-        futures = [slow_request(daemon, file, delay_ms=600, model=model.name) for file in (a, b)]
+        futures = [slow_request(daemon, file, delay_ms=1500, model=model.name) for file in (a, b)]
 
         daemon.call("RepositoryModelUnload", model_name=model.name)
 

@@ -62,12 +62,34 @@ def stream(settings: Settings) -> Iterator[Stream]:
     stream.client.close()
 
 
+def worker_of(settings: Settings) -> int:
+    """The process that drives the daemon's device, from when there is one."""
+    found: list[int] = []
+
+    def there() -> bool:
+        found.append(devices(settings)[0].worker_pid)
+        return found[-1] != 0
+
+    eventually(there, what="the daemon has a worker")
+    return found[-1]
+
+
+def stopped_in_the_middle(stream: Stream, settings: Settings) -> int:
+    """Begins requests, of which some have been answered and none will be; the worker, which stands still."""
+    stream.start(3)
+    assert stream.all_right()
+    worker = worker_of(settings)
+    os.kill(worker, signal.SIGSTOP)
+    stream.start()
+    return worker
+
+
 def test_requests_outlive_a_killed_daemon(stream: Stream, settings: Settings) -> None:
     before = endpoint.daemon_pid(settings.daemon_socket)
 
-    stream.start()
-    eventually(lambda: stream.answered() > 2)
+    worker = stopped_in_the_middle(stream, settings)
     os.kill(before, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)  # which would end by itself, did it not stand still
 
     assert stream.all_right()
     assert endpoint.daemon_pid(settings.daemon_socket) != before
@@ -85,34 +107,30 @@ def test_requests_outlive_a_daemon_that_is_told_to_end(stream: Stream, settings:
 
 
 def test_requests_outlive_a_killed_worker(stream: Stream, settings: Settings) -> None:
-    (device,) = devices(settings)
-
-    stream.start()
-    eventually(lambda: stream.answered() > 2)
-    os.kill(device.worker_pid, signal.SIGKILL)
+    worker = stopped_in_the_middle(stream, settings)
+    os.kill(worker, signal.SIGKILL)
 
     assert stream.all_right()
     (after,) = devices(settings)
     assert after.restarts == 1
-    assert after.worker_pid not in (0, device.worker_pid)
+    assert after.worker_pid not in (0, worker)
 
 
 def test_requests_outlive_a_worker_that_is_killed_again_and_again(stream: Stream, settings: Settings) -> None:
     for restarts in range(3):
         stream.start(10)
-        eventually(lambda: devices(settings)[0].worker_pid)
-        os.kill(devices(settings)[0].worker_pid, signal.SIGKILL)
+        os.kill(worker_of(settings), signal.SIGKILL)
         eventually(lambda expected=restarts + 1: devices(settings)[0].restarts == expected)
         assert stream.all_right()
 
 
 def test_the_workers_of_a_killed_daemon_end(settings: Settings) -> None:
     launch.ensure(settings)
-    (device,) = devices(settings)
+    worker = worker_of(settings)
 
     end_daemon(settings, signal.SIGKILL)
 
-    eventually(lambda: gone(device.worker_pid))
+    eventually(lambda: gone(worker))
 
 
 def test_regions_of_a_client_that_outlives_its_daemon_go_when_the_client_ends(settings: Settings) -> None:

@@ -115,7 +115,7 @@ def test_a_deadline_that_ends_a_sender_leaves_the_connection_as_it_was(server: R
     with RawClient(server.path) as client:
         large = client.call("Large", b"3", grpc_timeout="300m")
         client.send()
-        eventually(lambda: server.service.inside == 1)
+        eventually(lambda: server.service.log[:1] == ["0"])
         eventually(lambda: server.service.inside == 0)
 
         client.make_room(large, 2**20 - 2**15)  # all but what a sender does not wait for

@@ -56,7 +56,8 @@ def test_a_direct_method_replies_now_or_later_or_raises(server: Running) -> None
 
 @pytest.mark.parametrize("name", ["Hang", "Direct"])
 def test_a_deadline_ends_a_call_and_what_runs_it(server: Running, name: str) -> None:
-    assert server.refused(name, timeout=0.2)[0] == "DEADLINE_EXCEEDED"
+    server.unary("Echo")  # so that it is connected
+    assert server.refused(name, timeout=1)[0] == "DEADLINE_EXCEEDED"
     eventually(lambda: server.service.log[-1:] == ["cancelled"])
 
 

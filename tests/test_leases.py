@@ -95,7 +95,7 @@ def test_the_end_of_a_lease_frees_its_regions_and_deletes_its_files(daemon: Daem
 def test_the_end_of_a_lease_drops_its_queued_requests(daemon: Daemon) -> None:
     lease = Lease(daemon)
     with region_file("running", X4) as file, file_of(lease.id) as other:
-        running = slow_request(daemon, file, delay_ms=1000)
+        running = slow_request(daemon, file, delay_ms=3000)
         message = request(x(data=None, **placed(other.name, 16)), model="slow")
         options = {"timeout": 30, "metadata": lease.metadata}
         queued = arrived(daemon, other, lambda: daemon.stub.ModelInfer.future(message, **options))

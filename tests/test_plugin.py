@@ -31,6 +31,7 @@ QUIET = {
     "spark.log.level": "WARN",
     "spark.driver.extraJavaOptions": _QUICK_START,
     "spark.executor.extraJavaOptions": _QUICK_START,
+    "spark.deploy.appIdPattern": f"app-%s-%04d-{os.getpid()}",  # two clusters of one second share SPARK_HOME's work/
 }
 LOCAL = QUIET | {"spark.master": "local[2]"}
 

@@ -92,7 +92,7 @@ def refusal(future: grpc.Future) -> tuple[str, str]:
 def test_without_dynamic_batching_requests_run_alone_and_in_order(make: Make) -> None:
     model = make("max_batch_size: 8")
 
-    wait(model.queue("a", delay_ms=500), model.queue("b", batch=2, delay_ms=APART), model.queue("c", delay_ms=APART))
+    wait(model.queue("a", delay_ms=1500), model.queue("b", batch=2, delay_ms=APART), model.queue("c", delay_ms=APART))
 
     assert model.answered == ["a", "b", "c"]
     assert model.batches == {1: 2, 2: 1}
@@ -101,7 +101,7 @@ def test_without_dynamic_batching_requests_run_alone_and_in_order(make: Make) ->
 def test_what_waits_for_the_device_runs_as_one_batch(make: Make) -> None:
     model = make("max_batch_size: 8 dynamic_batching {}")
 
-    wait(model.queue(delay_ms=500), *(model.queue() for _ in range(5)))
+    wait(model.queue(delay_ms=2500), *(model.queue() for _ in range(5)))
 
     assert model.batches == {1: 1, 5: 1}
 
@@ -123,7 +123,7 @@ def test_a_lone_request_waits_for_the_delay(make: Make) -> None:
 
 
 def test_requests_that_do_not_fit_a_batch_together_run_in_two(make: Make) -> None:
-    model = make("max_batch_size: 8 dynamic_batching { max_queue_delay_microseconds: 200000 }")
+    model = make("max_batch_size: 8 dynamic_batching { max_queue_delay_microseconds: 1500000 }")
 
     wait(*(model.send(batch=3) for _ in range(3)))
 
@@ -159,7 +159,7 @@ def test_requests_of_several_clients_inline_and_in_regions_are_merged(make: Make
 def test_a_full_queue_refuses_at_once(make: Make) -> None:
     model = make("max_batch_size: 1 dynamic_batching { default_queue_policy { max_queue_size: 2 } }")
 
-    waiting = [model.queue(delay_ms=600), model.queue(), model.queue()]
+    waiting = [model.queue(delay_ms=1500), model.queue(), model.queue()]
     refused = refusal(model.send("d"))
 
     assert refused == ("UNAVAILABLE", "[request id: d] Exceeds maximum queue size")
@@ -172,7 +172,7 @@ def test_a_request_whose_time_in_the_queue_runs_out_is_refused(make: Make) -> No
     policy = "timeout_action: REJECT default_timeout_microseconds: 100000"
     model = make(f"max_batch_size: 1 dynamic_batching {{ default_queue_policy {{ {policy} }} }}")
 
-    first, second = model.queue("a", delay_ms=600), model.send("b")
+    first, second = model.queue("a", delay_ms=1500), model.send("b")
 
     assert refusal(second) == ("UNAVAILABLE", "Request timeout expired")
     wait(first)
@@ -184,7 +184,7 @@ def test_a_request_may_shorten_its_time_in_the_queue(make: Make) -> None:
     policy = "default_timeout_microseconds: 60000000 allow_timeout_override: true"
     model = make(f"max_batch_size: 1 dynamic_batching {{ default_queue_policy {{ {policy} }} }}")
 
-    first, second = model.queue(delay_ms=500), model.send(timeout=50_000)
+    first, second = model.queue(delay_ms=1500), model.send(timeout=50_000)
 
     assert refusal(second) == ("UNAVAILABLE", "Request timeout expired")
     wait(first)
@@ -194,7 +194,7 @@ def test_the_action_delay_lets_requests_in_time_overtake(make: Make) -> None:
     policy = "timeout_action: DELAY default_timeout_microseconds: 60000000 allow_timeout_override: true"
     model = make(f"max_batch_size: 1 dynamic_batching {{ default_queue_policy {{ {policy} }} }}")
 
-    late = model.queue("first", delay_ms=800), model.queue("late", timeout=10_000, delay_ms=APART)
+    late = model.queue("first", delay_ms=2000), model.queue("late", timeout=10_000, delay_ms=APART)
     wait(*late, model.queue("timely"))
 
     assert model.answered == ["first", "timely", "late"]
@@ -203,7 +203,7 @@ def test_the_action_delay_lets_requests_in_time_overtake(make: Make) -> None:
 def test_higher_priorities_run_first(make: Make) -> None:
     model = make("max_batch_size: 1 dynamic_batching { priority_levels: 3 default_priority_level: 2 }")
 
-    sent = [model.queue("first", delay_ms=800), model.queue("low", priority=3, delay_ms=APART)]
+    sent = [model.queue("first", delay_ms=2000), model.queue("low", priority=3, delay_ms=APART)]
     sent += [model.queue("default", delay_ms=APART), model.queue("high", priority=1, delay_ms=APART)]
     wait(*sent)
 
@@ -214,7 +214,7 @@ def test_higher_priorities_run_first(make: Make) -> None:
 def test_a_cancelled_request_does_not_run(make: Make, config: str) -> None:
     model = make(config)
 
-    running, cancelled, after = model.queue(delay_ms=500), model.queue(), model.queue()
+    running, cancelled, after = model.queue(delay_ms=1500), model.queue(), model.queue()
     cancelled.cancel()
     wait(running, after)
 
@@ -225,7 +225,7 @@ def test_a_cancelled_request_does_not_run(make: Make, config: str) -> None:
 def test_a_request_whose_deadline_passes_in_the_queue_does_not_run(make: Make) -> None:
     model = make("max_batch_size: 1 dynamic_batching {}")
 
-    running, late = model.queue(delay_ms=1500), model.queue(limit=0.5)
+    running, late = model.queue(delay_ms=3000), model.queue(limit=1)
 
     assert refusal(late)[0] == "DEADLINE_EXCEEDED"
     wait(running)
@@ -237,7 +237,7 @@ def test_models_take_turns(make: Make) -> None:
     busy, other = make("max_batch_size: 1"), make("max_batch_size: 1")
     order = busy.answered = other.answered = []
 
-    sent = [busy.queue(str(number), delay_ms=300) for number in range(4)]
+    sent = [busy.queue(str(number), delay_ms=700) for number in range(4)]
     wait(*sent, other.send("other"))
 
     assert order.index("other") <= 2
@@ -246,7 +246,7 @@ def test_models_take_turns(make: Make) -> None:
 def test_unloading_lets_accepted_requests_finish(make: Make, daemon: Daemon) -> None:
     model = make("max_batch_size: 1")
 
-    accepted = [model.queue(delay_ms=500), model.queue()]
+    accepted = [model.queue(delay_ms=1500), model.queue()]
     daemon.call("RepositoryModelUnload", model_name=model.name)
     refused = refusal(model.send())
 
@@ -259,7 +259,7 @@ def test_a_failing_request_leaves_the_others_of_its_batch_alone(make: Make, daem
     model = make("max_batch_size: 8 dynamic_batching {}")
 
     with region_file("cut", X4) as file:
-        first = model.queue(delay_ms=800)
+        first = model.queue(delay_ms=2000)
         message = request(x([1, 4], None, **placed(file.name, 16)), model=model.name)
         bad, good = arrived(daemon, file, lambda: daemon.stub.ModelInfer.future(message, timeout=60)), model.queue()
         file.write_bytes(b"")

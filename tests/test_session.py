@@ -107,12 +107,16 @@ for use in (lambda: spark_accel.configure(SparkSession.builder), KMeans, lambda:
 
 
 _CONFIGURED = """
+import time
 import spark_accel
 from pyspark.sql import SparkSession
 builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
 session = spark_accel.configure(builder).getOrCreate()
 print("plugins", session.conf.get("spark.plugins"))
 from spark_accel import endpoint, settings
+end = time.monotonic() + 60  # a thread of the plugin's starts it
+while not endpoint.answers(settings.from_environment().daemon_socket) and time.monotonic() < end:
+    time.sleep(0.1)
 print("daemon", endpoint.answers(settings.from_environment().daemon_socket))
 session.stop()
 session = spark_accel.configure(builder).getOrCreate()
