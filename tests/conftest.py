@@ -1,5 +1,6 @@
 """What all tests share: real data from outside the project, waiting for a condition, the check that nothing is left."""
 
+import fcntl
 import importlib.util
 import os
 import sys
@@ -52,16 +53,24 @@ def resnet50_onnx(shared_resnet50: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def resnet50_model(shared_resnet50: Path, resnet50_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The version folder of the real ResNet50, quantised once a session on 64 of the photographs: REPO/resnet50/1."""
+    """The version folder of the real ResNet50, quantised once on 64 of the photographs: REPO/resnet50/1."""
     from spark_accel.networks import importer
 
-    return importer.import_model(
-        resnet50_onnx,
-        "resnet50",
-        tmp_path_factory.mktemp("repository"),
-        calibration=shared_resnet50 / "images",
-        labels=shared_resnet50 / "imagenet_class_index.json",
-    )
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # all processes of this run have it
+    version = folder / "resnet50" / "resnet50" / "1"
+    with (folder / "resnet50.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not version.is_dir():
+            importer.import_model(
+                resnet50_onnx,
+                "resnet50",
+                folder / "resnet50",
+                calibration=shared_resnet50 / "images",
+                labels=shared_resnet50 / "imagenet_class_index.json",
+            )
+    return version
 
 
 def _module(path: Path) -> ModuleType:
