@@ -62,12 +62,14 @@ class Node:
         with grpc.insecure_channel(f"unix:{self.settings.daemon_socket}") as channel:
             ask = accel_pb2_grpc.NodeStub(channel).Devices
 
-            def pid() -> int:
-                (device,) = ask(accel_pb2.DevicesRequest(), timeout=30).devices
-                return int(device.worker_pid)
+            found: list[int] = []
 
-            eventually(pid, what="the daemon has a worker")
-            return psutil.Process(pid())
+            def there() -> bool:
+                found.extend(device.worker_pid for device in ask(accel_pb2.DevicesRequest(), timeout=30).devices)
+                return found[-1] != 0
+
+            eventually(there, what="the daemon has a worker")
+            return psutil.Process(found[-1])
 
     def stop(self) -> None:
         socket = self.settings.daemon_socket

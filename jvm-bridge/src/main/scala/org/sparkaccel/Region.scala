@@ -38,7 +38,7 @@ final class Region private[sparkaccel] (val client: DaemonClient, val name: Stri
     unregister()
   }
 
-  /** What the daemon refuses for a region that a request uses, whose answer nobody may be waiting for any more. */
+  /** Asks again as long as the daemon refuses, since a request uses the region; nobody may be waiting for its answer. */
   private def unregister(): Unit = if (!lost)
     try
       client.inference.systemSharedMemoryUnregister(
