@@ -79,3 +79,15 @@ def devices(settings: Settings) -> list[accel_pb2.Device]:
     """What the node's daemon drives."""
     with grpc.insecure_channel(settings.daemon_address) as channel:
         return list(accel_pb2_grpc.NodeStub(channel).Devices(accel_pb2.DevicesRequest(), timeout=30).devices)
+
+
+def worker_of(settings: Settings) -> int:
+    """The process that drives the daemon's device, from when there is one."""
+    found: list[int] = []
+
+    def there() -> bool:
+        found.append(devices(settings)[0].worker_pid)
+        return found[-1] != 0
+
+    eventually(there, what="the daemon has a worker")
+    return found[-1]

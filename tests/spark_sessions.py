@@ -13,17 +13,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import numpy as np
 import plans
 import psutil
 import pytest
 from conftest import eventually
+from nodes import worker_of
 from pyspark.sql import SparkSession
 
 from spark_accel import endpoint, jar
 from spark_accel.networks import plan
-from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 from spark_accel.settings import Settings, from_spark
 
 PHOTOGRAPHS = Path(plan.__file__).parents[1] / "photographs"
@@ -59,17 +58,7 @@ class Node:
 
     def worker(self) -> psutil.Process:
         """The process that drives the daemon's only device, from when there is one."""
-        with grpc.insecure_channel(f"unix:{self.settings.daemon_socket}") as channel:
-            ask = accel_pb2_grpc.NodeStub(channel).Devices
-
-            found: list[int] = []
-
-            def there() -> bool:
-                found.extend(device.worker_pid for device in ask(accel_pb2.DevicesRequest(), timeout=30).devices)
-                return found[-1] != 0
-
-            eventually(there, what="the daemon has a worker")
-            return psutil.Process(found[-1])
+        return psutil.Process(worker_of(self.settings))
 
     def stop(self) -> None:
         socket = self.settings.daemon_socket

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 from conftest import eventually
-from nodes import devices, end_daemon, gone, node, write_network
+from nodes import devices, end_daemon, gone, node, worker_of, write_network
 from plans import random_images
 
 from spark_accel import daemon_status, endpoint, launch
@@ -60,18 +60,6 @@ def stream(settings: Settings) -> Iterator[Stream]:
     stream = Stream(settings)
     yield stream
     stream.client.close()
-
-
-def worker_of(settings: Settings) -> int:
-    """The process that drives the daemon's device, from when there is one."""
-    found: list[int] = []
-
-    def there() -> bool:
-        found.append(devices(settings)[0].worker_pid)
-        return found[-1] != 0
-
-    eventually(there, what="the daemon has a worker")
-    return found[-1]
 
 
 def stopped_in_the_middle(stream: Stream, settings: Settings) -> int:

@@ -128,7 +128,7 @@ def assert_equals_reference(target: Target, plan: Plan, images: UInt8) -> None:
     np.testing.assert_array_equal(logits.view(np.uint32), expected["logits"].view(np.uint32))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data(), shapes, batches, seeds)
 def test_a_convolution_of_any_shape_equals_the_reference(
     target: Target, data: st.DataObject, shape: Shape, n: int, seed: int

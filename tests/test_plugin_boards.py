@@ -77,11 +77,11 @@ def test_two_executors_with_different_programs_are_both_served(shared: dict[str,
     assert shared["wrong"] == 0
 
 
-def test_their_board_is_reprogrammed_far_less_often_than_they_ask(shared: dict[str, Any]) -> None:
+def test_their_board_is_reprogrammed_less_than_a_tenth_as_often_as_they_ask(shared: dict[str, Any]) -> None:
     requests = shared["board"]["executions"]
 
     assert requests == 80  # of 50 rows
-    assert 1 <= shared["board"]["reprogrammings"] < requests / 4  # test_reprogramming.py has the tenth
+    assert 1 <= shared["board"]["reprogrammings"] < requests / 10
 
 
 @pytest.mark.parametrize("estimator", ["KMeans", "LogisticRegression", "NaiveBayes"])
