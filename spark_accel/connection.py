@@ -7,36 +7,27 @@ raises one of the package's errors.
 import difflib
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import grpc
 import numpy.typing as npt
-from tritonclient.grpc import InferenceServerClient, InferResult
+from grpc import StatusCode
+from tritonclient.grpc import InferResult, service_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
-from tritonclient.utils import InferenceServerException
 
 from spark_accel import launch
+from spark_accel.channel import CallError, Channel
 from spark_accel.errors import AccelError, ModelError, RegionMemoryError
+from spark_accel.lease import Lease
 from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 from spark_accel.settings import Settings
-from spark_accel.unary_channel import UnaryChannel
 
 _LEASE_KEY = "spark-accel-lease"
-_MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 _SECONDS = 60.0  # for calls that no model runs in
-_OPTIONS = (
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.use_local_subchannel_pool", 1),  # a new connection must not wait for the back-off of one before it
-    ("grpc.enable_retries", 0),  # a call that grpcio repeats when its connection is lost may wait without end
-    ("grpc.keepalive_time_ms", 20_000),  # notices a daemon that hangs
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.max_pings_without_data", 0),
-)
 _ENDING = "Server exiting"  # Triton's words
-_AGAIN = ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED")
+_AGAIN = (StatusCode.UNAVAILABLE, StatusCode.CANCELLED)
 
 
 class Again(Exception):  # noqa: N818 - no error yet
@@ -58,6 +49,12 @@ class Placed(NamedTuple):
     size: int
 
 
+class _Calls(NamedTuple):
+    channel: Channel
+    triton: Any  # stubs, which come without types
+    node: Any
+
+
 class Connection:
     """Starts the daemon if none answers, and takes a lease. Raises Again, DaemonError, ConfigurationError.
 
@@ -71,51 +68,35 @@ class Connection:
         self._lost = lost
         self._socket = settings.daemon_socket
         self._own = threading.local()
-        self._channels: list[UnaryChannel] = []  # of all threads
+        self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()  # of all threads, which take theirs with them
         self._lock = threading.Lock()
         self._loaded: set[str] = set()
-        self._channel = grpc.insecure_channel(settings.daemon_address, options=_OPTIONS)
-        self._triton = InferenceServerClient(settings.daemon_address, channel_args=list(_OPTIONS))
-        self._node = accel_pb2_grpc.NodeStub(self._channel)
-        self._lease_call = self._node.Lease(accel_pb2.LeaseRequest(client=f"python process {os.getpid()}"))
-        # The call lasts as long as the lease and has no deadline: its first answer has one.
-        deadline = threading.Timer(_SECONDS, self._lease_call.cancel)
-        deadline.daemon = True
-        deadline.start()
         try:
             with _translated():
-                self.grant: accel_pb2.LeaseGrant = next(self._lease_call)
-        except BaseException as error:
-            self.close()
-            if isinstance(error, Ending):
-                launch.outlast(settings)
+                self._lease = Lease(self._socket, f"python process {os.getpid()}", self._end)
+        except Ending:
+            launch.outlast(settings)
             raise
-        finally:
-            deadline.cancel()
-        if not self._lease_call.add_callback(self._end):
-            self._end()
-        self._headers = {_LEASE_KEY: self.grant.lease}
+        self.grant = self._lease.grant
+        self._headers = ((_LEASE_KEY, self.grant.lease),)
 
     @property
     def alive(self) -> bool:
         """Whether the lease is held; it ends with the daemon."""
-        return not self.retired and bool(self._lease_call.is_active())
+        return not self.retired and self._lease.held
 
     def close(self) -> None:
         """Gives the lease back."""
-        self._lease_call.cancel()
+        self._lease.close()
         self._close_channels()
-        self._channel.close()
 
     def _end(self) -> None:
-        # over a connection that broke as it was made, grpcio may wait for an answer without end
         self._close_channels()
         self._lost()
 
     def _close_channels(self) -> None:
-        self._triton.close()
         with self._lock:
-            for channel in self._channels:
+            for channel in list(self._channels):
                 channel.close()
 
     def load(self, name: str) -> None:
@@ -124,9 +105,9 @@ class Connection:
             return
         with _translated():
             try:
-                self._triton.load_model(name)
-            except InferenceServerException as error:
-                if error.status() in _AGAIN:
+                self._calls.triton.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=name))
+            except CallError as error:
+                if error.code() in _AGAIN:
                     raise
                 raise self._unloadable(name, error) from error
         self._loaded.add(name)
@@ -134,45 +115,44 @@ class Connection:
     def config(self, name: str) -> Any:  # noqa: ANN401 - a protobuf message without types
         """The configuration of a loaded model, `model_config_pb2.ModelConfig`."""
         with self._of_model(name):
-            return self._triton.get_model_config(name, client_timeout=_SECONDS).config
+            return self._calls.triton.ModelConfig(pb.ModelConfigRequest(name=name), _SECONDS).config
 
     def version(self, name: str) -> int:
         """The version that requests get."""
         with self._of_model(name):
-            return max(map(int, self._triton.get_model_metadata(name, client_timeout=_SECONDS).versions))
+            found = self._calls.triton.ModelMetadata(pb.ModelMetadataRequest(name=name), _SECONDS)
+        return max(map(int, found.versions))
 
     def labels(self, name: str) -> accel_pb2.LabelsResponse:
         """The ids and labels of a loaded network's classes."""
         with self._of_model(name):
-            found: accel_pb2.LabelsResponse = self._node.Labels(accel_pb2.LabelsRequest(model=name), timeout=_SECONDS)
+            found: accel_pb2.LabelsResponse = self._calls.node.Labels(accel_pb2.LabelsRequest(model=name), _SECONDS)
         return found
 
     def devices(self) -> accel_pb2.DevicesResponse:
         """What the daemon drives, or why it drives nothing."""
         with _translated():
-            found: accel_pb2.DevicesResponse = self._node.Devices(accel_pb2.DevicesRequest(), timeout=_SECONDS)
+            found: accel_pb2.DevicesResponse = self._calls.node.Devices(accel_pb2.DevicesRequest(), _SECONDS)
         return found
 
     def register(self, name: str, size: int) -> None:
         """Registers the region file `name` under its own name; raises RegionMemoryError if the daemon refuses."""
+        request = pb.SystemSharedMemoryRegisterRequest(name=name, key=name, byte_size=size)
         with _translated():
             try:
-                self._triton.register_system_shared_memory(
-                    name, name, size, headers=self._headers, client_timeout=_SECONDS
-                )
-            except InferenceServerException as error:
-                if error.status() == "StatusCode.RESOURCE_EXHAUSTED":
-                    raise RegionMemoryError(error.message()) from error
+                self._calls.triton.SystemSharedMemoryRegister(request, _SECONDS, self._headers)
+            except CallError as error:
+                if error.code() == StatusCode.RESOURCE_EXHAUSTED:
+                    raise RegionMemoryError(error.details()) from error
                 raise
 
     def unregister(self, name: str) -> bool:
         """Has the daemon forget a region; False if a request still uses it."""
+        request = pb.SystemSharedMemoryUnregisterRequest(name=name)
         try:
-            self._triton.unregister_system_shared_memory(name, headers=self._headers, client_timeout=_SECONDS)
-        except InferenceServerException as error:
-            return str(error.status()) != "StatusCode.INTERNAL"  # whatever else: daemon and region are gone
-        except ValueError:
-            return True  # as `_translated`
+            self._calls.triton.SystemSharedMemoryUnregister(request, _SECONDS, self._headers)
+        except CallError as error:
+            return bool(error.code() != StatusCode.INTERNAL)  # whatever else: daemon and region are gone
         return True
 
     def infer(
@@ -208,8 +188,7 @@ class Connection:
             else:
                 request.parameters[name].double_param = value
         with self._of_model(model):
-            response = self._of_thread().call(_MODEL_INFER, request.SerializeToString(), self._headers)
-        answer = InferResult(pb.ModelInferResponse.FromString(response))
+            answer = InferResult(self._calls.triton.ModelInfer(request, metadata=self._headers))
         for placed in results:
             found = answer.get_output(placed.name)
             if (found.datatype, tuple(found.shape)) != (placed.datatype, placed.shape):
@@ -219,16 +198,20 @@ class Connection:
                 )
         return tuple(answer.as_numpy(name) for name in outputs)
 
-    def _of_thread(self) -> UnaryChannel:
-        """The calling thread's own channel for requests."""
-        channel: UnaryChannel | None = getattr(self._own, "channel", None)
-        if channel is None or not channel.usable:
-            channel = self._own.channel = UnaryChannel(self._socket)
+    @property
+    def _calls(self) -> _Calls:
+        """The calling thread's own: a channel has one call at a time."""
+        calls: _Calls | None = getattr(self._own, "calls", None)
+        if calls is None or not calls.channel.usable:
+            channel = Channel(self._socket)
+            calls = self._own.calls = _Calls(
+                channel, service_pb2_grpc.GRPCInferenceServiceStub(channel), accel_pb2_grpc.NodeStub(channel)
+            )
             with self._lock:
-                self._channels = [one for one in self._channels if one.usable] + [channel]
-            if not self._lease_call.is_active():
+                self._channels.add(channel)
+            if not self._lease.held:
                 channel.close()  # `_end` may not have seen it
-        return channel
+        return calls
 
     @contextmanager
     def _of_model(self, name: str) -> Iterator[None]:
@@ -236,21 +219,21 @@ class Connection:
         with _translated():
             try:
                 yield
-            except (InferenceServerException, grpc.RpcError) as error:
-                code, message = _status(error)
-                missing = code == "StatusCode.NOT_FOUND" and message.startswith("Request for unknown model")
+            except CallError as error:
+                code, message = error.code(), error.details()
+                missing = code == StatusCode.NOT_FOUND and message.startswith("Request for unknown model")
                 if missing or code in _AGAIN:
                     self._loaded.discard(name)
                 if missing:
                     raise Again(message) from error
                 raise
 
-    def _unloadable(self, name: str, error: InferenceServerException) -> ModelError:
-        index = self._triton.get_model_repository_index(client_timeout=_SECONDS)
+    def _unloadable(self, name: str, error: CallError) -> ModelError:
+        index = self._calls.triton.RepositoryIndex(pb.RepositoryIndexRequest(), _SECONDS)
         names = sorted({model.name for model in index.models})
         repository = self.grant.repository
         if name in names:
-            return ModelError(f"model '{name}' in {repository} can't be loaded: {error.message()}")
+            return ModelError(f"model '{name}' in {repository} can't be loaded: {error.details()}")
         nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = ", ".join(f"'{one}'" for one in nearest or names[:5]) or "none"
         return ModelError(
@@ -269,18 +252,8 @@ def _place(tensor: Any, placed: Placed) -> None:  # noqa: ANN401 - an input or o
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (InferenceServerException, grpc.RpcError) as error:
-        code, message = _status(error)
+    except CallError as error:
+        code, message = error.code(), error.details()
         if code in _AGAIN:
             raise (Ending if message == _ENDING else Again)(message) from error
-        raise AccelError(f"the daemon refused a request: {message} ({code.removeprefix('StatusCode.')})") from error
-    except ValueError as error:
-        if "closed channel" not in str(error):
-            raise
-        raise Again("the daemon has gone") from error
-
-
-def _status(error: InferenceServerException | grpc.RpcError) -> tuple[str, str]:
-    if isinstance(error, InferenceServerException):
-        return str(error.status()), str(error.message())
-    return str(error.code()), str(error.details())
+        raise AccelError(f"the daemon refused a request: {message} ({code.name})") from error

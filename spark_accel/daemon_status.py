@@ -10,6 +10,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from spark_accel import endpoint
+from spark_accel.channel import Channel
 from spark_accel.errors import DaemonError, ModelError
 from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 from spark_accel.settings import Settings
@@ -80,13 +81,13 @@ def _check_text(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _channel(settings: Settings) -> Iterator[grpc.Channel]:
+def _channel(settings: Settings) -> Iterator[Channel]:
     """A channel to the daemon; raises DaemonError if none answers, also for a call that fails in the context."""
     path = settings.daemon_socket
     if not endpoint.answers(path):
         raise DaemonError(f"no daemon answers at {path}; start it with 'spark-accel daemon --background'")
     try:
-        with grpc.insecure_channel(settings.daemon_address) as channel:
+        with contextlib.closing(Channel(path)) as channel:
             yield channel
     except grpc.RpcError as error:
         raise DaemonError(f"the daemon at {path} did not answer: {error.details()}") from error
@@ -96,7 +97,7 @@ def _index(triton: Any) -> list[Any]:  # noqa: ANN401 - generated
     return list(triton.RepositoryIndex(pb.RepositoryIndexRequest(), timeout=_SECONDS).models)
 
 
-def _collect(settings: Settings, triton: Any, channel: grpc.Channel) -> dict[str, Any]:  # noqa: ANN401 - generated
+def _collect(settings: Settings, triton: Any, channel: Channel) -> dict[str, Any]:  # noqa: ANN401 - generated
     node = accel_pb2_grpc.NodeStub(channel)
     metadata = triton.ServerMetadata(pb.ServerMetadataRequest(), timeout=_SECONDS)
     devices = node.Devices(accel_pb2.DevicesRequest(), timeout=_SECONDS)

@@ -70,6 +70,11 @@ class Service:
         for number in range(int(request)):
             yield str(number).encode()
 
+    async def late(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        yield b"at once"
+        await asyncio.sleep(float(request))
+        yield b"late"
+
     async def large(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         for number in range(int(request)):
             self.log.append(str(number))
@@ -92,6 +97,7 @@ class Service:
             "Closed": unary(self.echo),
             "Direct": unary(None),
             "Count": stream(self.count),
+            "Late": stream(self.late),
             "Large": stream(self.large),
             "Sizes": grpc.stream_stream_rpc_method_handler(self.sizes),
             "NeverReads": grpc.stream_stream_rpc_method_handler(self.never_reads),

@@ -1,12 +1,11 @@
 """The client: networks, regions and requests, through a daemon that it starts itself."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from conftest import eventually
 from nodes import node, write_network
@@ -240,41 +239,15 @@ def test_a_memory_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         client.close()
 
 
-def test_a_process_has_one_client_and_its_end_leaves_no_file(settings: Settings) -> None:
-    code = """
-from spark_accel import client, settings
-first, second = (client.shared(settings.from_environment()) for _ in range(2))
-print(first is second, first.region(4096).name)
-"""
-    environment = os.environ | settings.environment()
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+def test_threads_that_come_and_go_leave_no_connections(client: Client) -> None:
+    client.devices()
+    before = psutil.Process().num_fds()
 
-    same, name = done.stdout.split()
+    for _ in range(20):
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(client.devices).result(20)
 
-    assert same == "True"
-    assert files(name) == []
-
-
-def test_a_forked_child_gets_a_client_of_its_own_and_leaves_its_parents_alone(settings: Settings) -> None:
-    # Not in this process: gRPC does not like to be forked while it runs.
-    code = """
-import os
-from spark_accel import client, settings
-chosen = settings.from_environment()
-parent = client.Client(chosen)
-region = parent.region(4096)
-child = os.fork()
-if not child:
-    parent.close()
-    os._exit(0)
-os.waitpid(child, 0)
-print(os.path.exists("/dev/shm/" + region.name))
-parent.close()
-"""
-    environment = os.environ | settings.environment() | {"GRPC_ENABLE_FORK_SUPPORT": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-
-    assert done.stdout == "True\n"
+    assert psutil.Process().num_fds() <= before
 
 
 def test_without_daemon_and_without_leave_to_start_one_a_client_can_not_be_made(tmp_path: Path) -> None:

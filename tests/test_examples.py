@@ -102,4 +102,4 @@ def test_the_kernels_of_the_examples_are_installed_and_called(node: Node) -> Non
 
     lines = done.stdout.splitlines()
     assert "vector_add [0.5 1.5 2.5 3.5 4.5]" in lines, done.stderr
-    assert any(line.startswith("|   100| 9.413") for line in lines), done.stdout
+    assert any(line.startswith("|   100| 9.413") for line in lines), done.stderr

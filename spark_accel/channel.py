@@ -1,0 +1,203 @@
+"""gRPC calls that block, one at a time, over a socket of their own; generated stubs take it as a channel.
+
+HTTP/2 is nghttp2's, by ngh2. It is not grpcio's: a call of grpcio passes through two threads more, and takes a
+millisecond where the processor's caches have lost it to a network that ran meanwhile; and a process that has a channel
+of grpcio open can't be forked without danger: PySpark starts its JVM by a fork, which now and then crashed
+(github.com/grpc/grpc/issues/43055).
+"""
+
+import contextlib
+import os
+import socket
+import struct
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import unquote
+
+import grpc
+import ngh2
+
+_PREFIX = struct.Struct(">BI")  # whether a message is compressed; its length
+_WINDOW = 2**31 - 1  # answers must not wait for us: there is one at a time
+_READ = 2**16
+_SILENT_SECONDS = 20.0  # without a word in a stream the server is asked whether it lives, and has as long to answer
+_ABOUT_CALLS = ((b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"localhost"))
+_ABOUT_MESSAGES = ((b"te", b"trailers"), (b"content-type", b"application/grpc"))
+_CODES: Mapping[bytes, grpc.StatusCode] = {str(code.value[0]).encode(): code for code in grpc.StatusCode}
+
+Metadata = Sequence[tuple[str, str]]
+Serialize = Callable[[Any], bytes]
+Deserialize = Callable[[bytes], Any]
+
+
+class CallError(grpc.RpcError):  # type: ignore[misc] # it comes without types
+    """A call that was refused, whose answer never came (UNAVAILABLE) or came too late (DEADLINE_EXCEEDED)."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(f"{details} ({code.name})")
+        self._code, self._details = code, details
+
+    def code(self) -> grpc.StatusCode:
+        """As of any error of grpcio."""
+        return self._code
+
+    def details(self) -> str:
+        """As of any error of grpcio."""
+        return self._details
+
+
+class Channel:
+    """A connection to the server on a Unix socket; raises CallError. One thread calls, any may close it meanwhile.
+
+    A child that this process forks has no part in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        weakref.finalize(self, self._socket.close)
+        _channels.add(self)
+        self._http = ngh2.Connection(ngh2.Role.CLIENT, ngh2.Configuration())
+        self._http.initiate_connection({ngh2.Setting.INITIAL_WINDOW_SIZE: _WINDOW})
+        self._http.set_local_window_size(_WINDOW)
+        self._buffer = memoryview(bytearray(_READ))
+        self.usable = True
+        try:
+            self._socket.connect(os.fspath(path))
+        except OSError as error:
+            self.close()
+            raise CallError(grpc.StatusCode.UNAVAILABLE, f"{path} can't be reached: {error}") from error
+
+    def call(self, method: str, request: bytes, metadata: Metadata = (), timeout: float | None = None) -> bytes:
+        """The response to a request, both serialised; `method` as in `/package.Service/Method`.
+
+        Waits for `timeout` seconds, without limit if there is none.
+        """
+        data = b"".join(self._data(self._send(method, request, metadata), timeout))
+        if len(data) < _PREFIX.size or _PREFIX.unpack_from(data) != (0, len(data) - _PREFIX.size):
+            raise CallError(grpc.StatusCode.INTERNAL, f"{len(data)} bytes came that are no response")
+        return data[_PREFIX.size :]
+
+    def stream(self, method: str, request: bytes, metadata: Metadata = ()) -> Iterator[bytes]:
+        """The responses to a request, as they come. A server that no longer lives is UNAVAILABLE."""
+        data = bytearray()
+        for piece in self._data(self._send(method, request, metadata), None, lives=True):
+            data += piece
+            while len(data) >= _PREFIX.size and len(data) >= (end := _PREFIX.size + _PREFIX.unpack_from(data)[1]):
+                yield bytes(data[_PREFIX.size : end])
+                del data[:end]
+
+    def close(self) -> None:
+        """Ends a call that waits, and all that come."""
+        self.usable = False
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits
+        self._socket.close()
+
+    def unary_unary(
+        self, method: str, request_serializer: Serialize, response_deserializer: Deserialize, **_: object
+    ) -> Callable[..., Any]:
+        """As of grpc.Channel."""
+
+        def call(request: object, timeout: float | None = None, metadata: Metadata = ()) -> object:
+            return response_deserializer(self.call(method, request_serializer(request), metadata, timeout))
+
+        return call
+
+    def unary_stream(
+        self, method: str, request_serializer: Serialize, response_deserializer: Deserialize, **_: object
+    ) -> Callable[..., Iterator[Any]]:
+        """As of grpc.Channel."""
+        return lambda request: map(response_deserializer, self.stream(method, request_serializer(request)))
+
+    def stream_stream(self, method: str, **_: object) -> Callable[..., NoReturn]:
+        """Of grpc.Channel, whose stubs ask for it: there are no streams of requests."""
+
+        def refuse(*_: object, **__: object) -> NoReturn:
+            raise NotImplementedError(f"{method} takes a stream of requests")
+
+        return refuse
+
+    def _send(self, method: str, request: bytes, metadata: Metadata) -> int:
+        headers = [*_ABOUT_CALLS, (b":path", method.encode()), *_ABOUT_MESSAGES]
+        headers += [(name.encode(), value.encode()) for name, value in metadata]
+        with self._unavailable():
+            stream = self._http.send_request(headers)
+            self._http.send_data(stream, _PREFIX.pack(0, len(request)) + request, end_stream=True)
+        return stream
+
+    def _data(self, stream: int, timeout: float | None, lives: bool = False) -> Iterator[bytes]:
+        """What comes in a stream until its status, which is OK."""
+        end = None if timeout is None else time.monotonic() + timeout
+        with self._unavailable():
+            while True:
+                self._exchange(end, lives)
+                for event in self._http.events():
+                    if getattr(event, "stream_id", stream) != stream:
+                        continue
+                    if isinstance(event, ngh2.DataReceived):
+                        yield event.data
+                    elif isinstance(event, ngh2.ResponseReceived | ngh2.TrailersReceived):
+                        status = dict(event.headers)
+                        if b"grpc-status" in status:
+                            _check(status)
+                            return
+                    elif isinstance(event, ngh2.StreamClosed | ngh2.StreamReset):
+                        raise ConnectionResetError("the call ended without a status")
+
+    def _exchange(self, end: float | None, lives: bool) -> None:
+        """Sends what is to be sent and takes what has come, which it waits for."""
+        if lives:
+            self._socket.settimeout(_SILENT_SECONDS)
+        else:
+            self._socket.settimeout(None if end is None else max(0.001, end - time.monotonic()))
+        self._socket.sendall(self._http.data_to_send())
+        try:
+            got = self._socket.recv_into(self._buffer)
+        except TimeoutError:
+            if not lives:
+                raise
+            got = self._life()
+        if not got:
+            raise ConnectionResetError("it was closed")
+        self._http.receive_data(self._buffer[:got])
+
+    def _life(self) -> int:
+        self._http.ping()
+        self._socket.sendall(self._http.data_to_send())
+        try:
+            return self._socket.recv_into(self._buffer)
+        except TimeoutError as error:
+            raise ConnectionAbortedError("the server does not answer") from error
+
+    @contextlib.contextmanager
+    def _unavailable(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError as error:
+            self.close()
+            raise CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer came in time") from error
+        except (OSError, ngh2.NGH2Error) as error:
+            self.close()
+            raise CallError(grpc.StatusCode.UNAVAILABLE, f"the connection broke: {error}") from error
+
+
+def _check(status: Mapping[bytes, bytes]) -> None:
+    code = _CODES.get(status[b"grpc-status"], grpc.StatusCode.UNKNOWN)
+    if code != grpc.StatusCode.OK:
+        raise CallError(code, unquote(status.get(b"grpc-message", b"").decode(errors="replace")))
+
+
+_channels: "weakref.WeakSet[Channel]" = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    """A child's copy of a socket would keep its parent's lease when that has ended."""
+    for channel in _channels:
+        channel.usable = False
+        channel._socket.close()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
