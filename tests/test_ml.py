@@ -53,6 +53,6 @@ def test_they_need_the_jar_and_not_the_plugin_and_get_on_with_it(place: Place) -
 
 @pytest.mark.spark
 def test_they_work_through_spark_connect(place: Place) -> None:
-    found = place.run(SCRIPT, {}, [{"configure": True}], SPARK_REMOTE="local[2]")
+    found = place.run(SCRIPT, {}, [{"configure": True}], SPARK_REMOTE="local[2]", SPARK_TESTING="1")
 
     assert found["sessions"][0]["steps"] == MAPPED

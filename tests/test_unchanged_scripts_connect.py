@@ -16,7 +16,10 @@ __all__ = ["place"]
 
 
 def test_in_the_scripts_own_process_configure_is_enough(place: Place) -> None:
-    found = place.run(STOCK_SCRIPT, {}, [{"configure": True, "steps": FEW}], SPARK_REMOTE="local[2]")
+    phases = [{"configure": True, "steps": FEW}]
+
+    # SPARK_TESTING: its server takes any port that is free.
+    found = place.run(STOCK_SCRIPT, {}, phases, SPARK_REMOTE="local[2]", SPARK_TESTING="1")
 
     assert found["sessions"][0]["steps"] == accelerated(*FEW)
 

@@ -38,17 +38,21 @@ final class Region private[sparkaccel] (val client: DaemonClient, val name: Stri
     unregister()
   }
 
-  /** Asks again as long as the daemon refuses, since a request uses the region; nobody may be waiting for its answer. */
+  /** Asks again as long as the daemon refuses, since a request uses the region (nobody may be waiting for its answer),
+    * and where this thread is interrupted, in which no call is answered.
+    */
   private def unregister(): Unit = if (!lost)
     try
       client.inference.systemSharedMemoryUnregister(
         SystemSharedMemoryUnregisterRequest.newBuilder.setName(name).build()
       )
     catch {
-      case error: StatusRuntimeException if error.getMessage.contains("is currently in use") =>
+      case error: StatusRuntimeException if error.getMessage.contains("is currently in use") || interrupted(error) =>
         Region.Later.execute(() => unregister())
       case NonFatal(error) => Region.log.debug("A region could not be unregistered", error) // its lease ends
     }
+
+  private def interrupted(error: StatusRuntimeException): Boolean = error.getStatus.getCode == Status.Code.CANCELLED
 }
 
 object Region {
@@ -90,6 +94,7 @@ final class RegionWriter(client: DaemonClient, limit: Long) extends AutoCloseabl
   private var file = Paths.get(client.grant.getMemoryDir, name)
   private var channel = opened()
   private var written = 0L
+  private var announced = false // the daemon may know of it
   private var finished = false
 
   def size: Long = written
@@ -138,10 +143,11 @@ final class RegionWriter(client: DaemonClient, limit: Long) extends AutoCloseabl
     catch { case error: StatusRuntimeException => throw KernelCall.translated(client, error) }
     channel.close()
     finished = true
-    new Region(client, name, file, written)
+    region
   }
 
   private def announce(): Unit = {
+    announced = true
     val key = if (onDisk) s"${Region.DiskPrefix}$name" else s"/$name"
     val request = SystemSharedMemoryRegisterRequest.newBuilder.setName(name).setKey(key).setByteSize(written).build()
     client.inference.systemSharedMemoryRegister(request)
@@ -150,8 +156,10 @@ final class RegionWriter(client: DaemonClient, limit: Long) extends AutoCloseabl
   /** Deletes what was written, unless it has been registered. */
   override def close(): Unit = if (!finished) {
     channel.close()
-    Region.delete(file)
+    if (announced) region.close() else Region.delete(file)
   }
+
+  private def region: Region = new Region(client, name, file, written)
 
   private def drain(buffer: ByteBuffer): Unit = while (buffer.hasRemaining) channel.write(buffer)
 

@@ -5,6 +5,7 @@ import java.util.Comparator
 import java.util.concurrent.CompletableFuture
 
 import scala.jdk.OptionConverters._
+import scala.sys.process._
 
 /** Runs a test with settings for a daemon of its own, in a folder of its own; both are gone afterwards. */
 object RealDaemon {
@@ -30,6 +31,10 @@ object RealDaemon {
   }
 
   def start(settings: Settings): Unit = DaemonProcess.start(settings, Python, new CompletableFuture)
+
+  /** What the command line says of the daemon, as JSON. */
+  def status(settings: Settings): String =
+    Seq(Python, "-m", "spark_accel", "status", "--json", "--socket", settings.daemonSocket.toString).!!
 
   /** The daemon that runs, by the file in which it leaves its process id. */
   def process(settings: Settings): Option[ProcessHandle] = {

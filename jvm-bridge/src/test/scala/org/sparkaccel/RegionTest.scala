@@ -10,12 +10,15 @@ import org.scalatest.funsuite.AnyFunSuite
 class RegionTest extends AnyFunSuite {
   private def withClient(test: (DaemonClient, Path) => Unit): Unit = withDaemon()(test)
 
-  private def withDaemon(extra: (String, String)*)(test: (DaemonClient, Path) => Unit): Unit = RealDaemon.withSettings(
-    extra: _*
-  ) { settings =>
+  private def withDaemon(extra: (String, String)*)(test: (DaemonClient, Path) => Unit): Unit =
+    withDaemonOf(extra: _*)((_, client, disk) => test(client, disk))
+
+  private def withDaemonOf(
+      extra: (String, String)*
+  )(test: (Settings, DaemonClient, Path) => Unit): Unit = RealDaemon.withSettings(extra: _*) { settings =>
     RealDaemon.start(settings)
     val disk = Files.createTempDirectory("accel-disk-")
-    try Using.resource(new DaemonClient(settings.daemonSocket, "a test", Some(disk)))(test(_, disk))
+    try Using.resource(new DaemonClient(settings.daemonSocket, "a test", Some(disk)))(test(settings, _, disk))
     finally {
       assert(disk.toFile.list.isEmpty)
       Files.delete(disk)
@@ -96,6 +99,24 @@ class RegionTest extends AnyFunSuite {
       Using.resource(new RegionWriter(client, 1000))(_.write(bytes(10)))
 
       assert(files(client).isEmpty)
+    }
+  }
+
+  test("an interrupted thread leaves no region registered, be it registered or on the way to be") {
+    withDaemonOf() { (settings, client, _) =>
+      val region = written(client, 1000, 10)
+      assert(RealDaemon.status(settings).contains(s"${client.grant.getLease}-"))
+      Using.resource(new RegionWriter(client, 1000)) { writer =>
+        writer.write(bytes(10))
+        Thread.currentThread.interrupt()
+        try {
+          intercept[RuntimeException](writer.register())
+          region.close()
+        } finally Thread.interrupted()
+      }
+
+      assert(files(client).isEmpty)
+      Wait.until("both are unregistered")(!RealDaemon.status(settings).contains(s"${client.grant.getLease}-"))
     }
   }
 
