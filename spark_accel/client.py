@@ -22,8 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
 
+from spark_accel import network_facts
 from spark_accel.connection import Again, Connection, Ending, Placed
 from spark_accel.errors import DaemonError, ModelError, RegionMemoryError
+from spark_accel.network_facts import NetworkFacts
 from spark_accel.own_kernels import calls, definition
 from spark_accel.own_kernels.definition import Definition
 from spark_accel.protocol import accel_pb2
@@ -35,21 +37,6 @@ _SPARE = 3  # regions that wait for the next user
 _ATTEMPTS = 12
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class NetworkFacts:
-    """What a caller needs to know of a loaded network. Images are uint8 RGB [height, width, 3]."""
-
-    name: str
-    version: int
-    height: int
-    width: int
-    max_batch: int
-    classes: int
-    resize: int  # the shorter side, in pixels, before the crop to height x width
-    ids: tuple[str, ...]  # one a class, as `labels`
-    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +111,7 @@ class Client:
 
     def network(self, name: str) -> NetworkFacts:
         """Loads the network if it is not loaded. Raises ModelError if the repository does not have it."""
-        return self._again(lambda connection: _facts(connection, name))
+        return self._again(lambda connection: network_facts.of_model(connection, name))
 
     def region(self, size: int) -> Region:
         """A new region of `size` bytes. Raises RegionMemoryError if they can't be had."""
@@ -356,38 +343,6 @@ def _definition(connection: Connection, name: str) -> Definition:
     if config.backend != definition.BACKEND:
         raise ModelError(f"model '{name}' is no kernel of a user's: its backend is '{config.backend}'")
     return definition.of_config(config)
-
-
-def _facts(connection: Connection, name: str) -> NetworkFacts:
-    connection.load(name)
-    config = connection.config(name)
-    tensors = {tensor.name: tensor.dims for tensor in (*config.input, *config.output)}
-    if config.backend != "network" or len(tensors.get("image", ())) != 3:
-        raise ModelError(f"model '{name}' is no network: its backend is '{config.backend}'")
-    height, width, _ = tensors["image"]
-    (classes,) = tensors["logits"]
-    resize = config.parameters["resize"].string_value if "resize" in config.parameters else ""
-    found = connection.labels(name)
-    named = len(found.ids) == classes
-    return NetworkFacts(
-        name=name,
-        version=connection.version(name),
-        height=height,
-        width=width,
-        max_batch=max(1, config.max_batch_size),
-        classes=classes,
-        resize=_resize(name, resize, max(height, width)),
-        ids=tuple(found.ids) if named else tuple(map(str, range(classes))),
-        labels=tuple(found.labels) if named else ("",) * classes,
-    )
-
-
-def _resize(name: str, text: str, side: int) -> int:
-    if not text:
-        return side
-    if not (text.isascii() and text.isdigit() and len(text) <= 4 and int(text) >= side):
-        raise ModelError(f"model '{name}' has the parameter resize '{text[:20]}': expected pixels, {side} to 9999")
-    return int(text)
 
 
 _clients: dict[tuple[int, Path], Client] = {}

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spark_accel import images
-from spark_accel.client import NetworkFacts
 from spark_accel.errors import DecodeError
+from spark_accel.network_facts import NetworkFacts
 
 UInt8 = npt.NDArray[np.uint8]
 Reader = Callable[[pa.Scalar, NetworkFacts, UInt8], None]

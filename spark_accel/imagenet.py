@@ -1,7 +1,8 @@
 """The network that everybody means: `resnet50` with Keras' ImageNet weights, fetched when it is first asked for."""
 
-from spark_accel.client import Client, NetworkFacts
+from spark_accel.client import Client
 from spark_accel.errors import ModelError
+from spark_accel.network_facts import NetworkFacts
 from spark_accel.settings import Settings
 
 NAME = "resnet50"

@@ -17,8 +17,9 @@ import pyarrow as pa
 from pyspark import TaskContext
 
 from spark_accel import client, columns, imagenet, pipeline, settings, task_board
-from spark_accel.client import NetworkFacts, TopClasses
+from spark_accel.client import TopClasses
 from spark_accel.errors import DecodeError
+from spark_accel.network_facts import NetworkFacts
 
 _FIELDS = [
     pa.field("index", pa.int32()),

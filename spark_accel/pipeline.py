@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from spark_accel.client import Client, NetworkFacts, Region, TopClasses
+from spark_accel.client import Client, Region, TopClasses
+from spark_accel.network_facts import NetworkFacts
 
 Images = npt.NDArray[np.uint8]
 Batch = TypeVar("Batch")

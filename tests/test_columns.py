@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from spark_accel.client import NetworkFacts
 from spark_accel.columns import reader
 from spark_accel.errors import DecodeError
+from spark_accel.network_facts import NetworkFacts
 
 UInt8 = npt.NDArray[np.uint8]
 NETWORK = NetworkFacts("small", 1, 6, 5, 4, 3, 6, ("a", "b", "c"), ("A", "B", "C"))

@@ -15,8 +15,9 @@ from nodes import devices, end_daemon, gone, node, worker_of, write_network
 from plans import random_images
 
 from spark_accel import daemon_status, endpoint, launch
-from spark_accel.client import Client, NetworkFacts, Region
+from spark_accel.client import Client, Region
 from spark_accel.errors import DaemonError
+from spark_accel.network_facts import NetworkFacts
 from spark_accel.networks import reference
 from spark_accel.settings import Settings, override
 

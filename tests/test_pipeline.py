@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from spark_accel import pipeline
-from spark_accel.client import NetworkFacts, TopClasses
+from spark_accel.client import TopClasses
+from spark_accel.network_facts import NetworkFacts
 
 UInt8 = npt.NDArray[np.uint8]
 NETWORK = NetworkFacts("small", 1, 2, 2, 4, 3, 2, ("a", "b", "c"), ("A", "B", "C"))

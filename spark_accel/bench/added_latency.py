@@ -18,7 +18,8 @@ from tritonclient.grpc import service_pb2_grpc
 from spark_accel import settings
 from spark_accel.bench.daemon_end import end_daemon
 from spark_accel.bench.network_inputs import NetworkInputs
-from spark_accel.client import Client, NetworkFacts, Region
+from spark_accel.client import Client, Region
+from spark_accel.network_facts import NetworkFacts
 
 BATCHES = (1, 32)
 _REQUESTS = 12  # at least, however long they take

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from spark_accel import client, imagenet, pipeline, settings
-from spark_accel.client import Client, NetworkFacts
+from spark_accel.client import Client
+from spark_accel.network_facts import NetworkFacts
 
 UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
