@@ -123,7 +123,7 @@ class Channel:
     def _send(self, method: str, request: bytes, metadata: Metadata) -> int:
         headers = [*_ABOUT_CALLS, (b":path", method.encode()), *_ABOUT_MESSAGES]
         headers += [(name.encode(), value.encode()) for name, value in metadata]
-        with self._unavailable():
+        with self._whole():
             stream = self._http.send_request(headers)
             self._http.send_data(stream, _PREFIX.pack(0, len(request)) + request, end_stream=True)
         return stream
@@ -131,7 +131,7 @@ class Channel:
     def _data(self, stream: int, timeout: float | None, lives: bool = False) -> Iterator[bytes]:
         """What comes in a stream until its status, which is OK."""
         end = None if timeout is None else time.monotonic() + timeout
-        with self._unavailable():
+        with self._whole():
             while True:
                 self._exchange(end, lives)
                 for event in self._http.events():
@@ -173,15 +173,19 @@ class Channel:
             raise ConnectionAbortedError("the server does not answer") from error
 
     @contextlib.contextmanager
-    def _unavailable(self) -> Iterator[None]:
+    def _whole(self) -> Iterator[None]:
+        """What ends in the middle, by an interrupt too, leaves no channel behind: half a frame may have been sent."""
         try:
             yield
-        except TimeoutError as error:
+        except CallError:
+            raise
+        except BaseException as error:
             self.close()
-            raise CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer came in time") from error
-        except (OSError, ngh2.NGH2Error) as error:
-            self.close()
-            raise CallError(grpc.StatusCode.UNAVAILABLE, f"the connection broke: {error}") from error
+            if isinstance(error, TimeoutError):
+                raise CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer came in time") from error
+            if isinstance(error, OSError | ngh2.NGH2Error):
+                raise CallError(grpc.StatusCode.UNAVAILABLE, f"the connection broke: {error}") from error
+            raise
 
 
 def _check(status: Mapping[bytes, bytes]) -> None:

@@ -1,6 +1,8 @@
 """Blocking calls over a socket of their own, to our server and to grpcio's."""
 
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -74,6 +76,23 @@ def test_an_answer_that_does_not_come_in_time_is_not_waited_for(server: Running,
 
     assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     eventually(lambda: server.service.log == ["hangs", "cancelled"])
+
+
+def test_a_call_that_is_interrupted_ends_with_its_channel(server: Running, channel: Channel) -> None:
+    interrupted = threading.get_ident()
+    with ThreadPoolExecutor(1) as thread:
+        sent = thread.submit(_interrupt, server, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            channel.call("/test/Hang", b"")
+        sent.result()
+
+    assert not channel.usable
+    eventually(lambda: server.service.log == ["hangs", "cancelled"])
+
+
+def _interrupt(server: Running, thread: int) -> None:
+    eventually(lambda: server.service.log == ["hangs"])
+    signal.pthread_kill(thread, signal.SIGINT)
 
 
 @pytest.mark.parametrize(("method", "request_", "answers"), [
