@@ -228,7 +228,10 @@ def started(network: Path) -> tuple["subprocess.Popen[str]", list[psutil.Process
 
 def begun(*arguments: str | Path) -> tuple["subprocess.Popen[str]", list[psutil.Process]]:
     """A bench in its first round, and its processes."""
-    bench = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heeds_interrupts = ["env", "--default-signal=INT"]  # which who runs tests in the background may have ignored
+    bench = subprocess.Popen(
+        [*heeds_interrupts, *command(*arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert bench.stderr is not None
     while "round 1 " not in (said := bench.stderr.readline()):
         assert said, "it ended"

@@ -79,12 +79,13 @@ def test_an_answer_that_does_not_come_in_time_is_not_waited_for(server: Running,
 
 
 def test_a_call_that_is_interrupted_ends_with_its_channel(server: Running, channel: Channel) -> None:
-    interrupted = threading.get_ident()
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     with ThreadPoolExecutor(1) as thread:
-        sent = thread.submit(_interrupt, server, interrupted)
+        sent = thread.submit(_interrupt, server, threading.get_ident())
         with pytest.raises(KeyboardInterrupt):
             channel.call("/test/Hang", b"")
         sent.result()
+    signal.signal(signal.SIGUSR1, before)
 
     assert not channel.usable
     eventually(lambda: server.service.log == ["hangs", "cancelled"])
@@ -92,7 +93,7 @@ def test_a_call_that_is_interrupted_ends_with_its_channel(server: Running, chann
 
 def _interrupt(server: Running, thread: int) -> None:
     eventually(lambda: server.service.log == ["hangs"])
-    signal.pthread_kill(thread, signal.SIGINT)
+    signal.pthread_kill(thread, signal.SIGUSR1)
 
 
 @pytest.mark.parametrize(("method", "request_", "answers"), [
