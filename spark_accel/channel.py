@@ -10,8 +10,10 @@ import contextlib
 import os
 import socket
 import struct
+import threading
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +21,7 @@ from urllib.parse import unquote
 
 import grpc
 import ngh2
+from google.protobuf.message import DecodeError
 
 _PREFIX = struct.Struct(">BI")  # whether a message is compressed; its length
 _WINDOW = 2**31 - 1  # answers must not wait for us: there is one at a time
@@ -49,45 +52,87 @@ class CallError(grpc.RpcError):  # type: ignore[misc] # it comes without types
         return self._details
 
 
-class Channel:
-    """A connection to the server on a Unix socket; raises CallError. One thread calls, any may close it meanwhile.
+class StubChannel(ABC):
+    """The part of grpc.Channel that generated stubs ask for."""
+
+    @abstractmethod
+    def call(self, method: str, request: bytes, metadata: Metadata = (), timeout: float | None = None) -> bytes:
+        """The response to a request, both serialised; `method` as in `/package.Service/Method`.
+
+        Waits for `timeout` seconds, without limit if there is none. Raises CallError.
+        """
+
+    def unary_unary(
+        self, method: str, request_serializer: Serialize, response_deserializer: Deserialize, **_: object
+    ) -> Callable[..., Any]:
+        """As of grpc.Channel."""
+
+        def call(request: object, timeout: float | None = None, metadata: Metadata = ()) -> object:
+            return _parsed(response_deserializer, self.call(method, request_serializer(request), metadata, timeout))
+
+        return call
+
+    def unary_stream(
+        self, method: str, request_serializer: Serialize, response_deserializer: Deserialize, **_: object
+    ) -> Callable[..., Iterator[Any]]:
+        """As of grpc.Channel."""
+
+        def call(request: object) -> Iterator[Any]:
+            for response in self.stream(method, request_serializer(request)):
+                yield _parsed(response_deserializer, response)
+
+        return call
+
+    def stream(self, method: str, request: bytes) -> Iterator[bytes]:
+        """The responses to a request, as they come."""
+        raise NotImplementedError(f"{method} answers by a stream")
+
+    def stream_stream(self, method: str, **_: object) -> Callable[..., NoReturn]:
+        """As of grpc.Channel, but that there are no streams of requests."""
+
+        def refuse(*_: object, **__: object) -> NoReturn:
+            raise NotImplementedError(f"{method} takes a stream of requests")
+
+        return refuse
+
+
+class Channel(StubChannel):
+    """A connection to the server on a Unix socket. One thread has one call at a time; any may close it meanwhile.
 
     A child that this process forks has no part in it.
     """
 
     def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        weakref.finalize(self, self._socket.close)
-        _channels.add(self)
+        self.usable = True
         self._http = ngh2.Connection(ngh2.Role.CLIENT, ngh2.Configuration())
         self._http.initiate_connection({ngh2.Setting.INITIAL_WINDOW_SIZE: _WINDOW})
         self._http.set_local_window_size(_WINDOW)
         self._buffer = memoryview(bytearray(_READ))
-        self.usable = True
         try:
-            self._socket.connect(os.fspath(path))
+            with _no_fork:
+                self._socket = socket.socket(socket.AF_UNIX)
+                _channels.add(self)
+            weakref.finalize(self, self._socket.close)
+            self._connect(path)
         except OSError as error:
-            self.close()
+            self.usable = False
             raise CallError(grpc.StatusCode.UNAVAILABLE, f"{path} can't be reached: {error}") from error
 
     def call(self, method: str, request: bytes, metadata: Metadata = (), timeout: float | None = None) -> bytes:
-        """The response to a request, both serialised; `method` as in `/package.Service/Method`.
+        """As of StubChannel."""
+        found: bytes | None = None
+        for message in self._messages(self._send(method, request, metadata), timeout):
+            if found is not None:
+                self.close()
+                raise CallError(grpc.StatusCode.INTERNAL, "two responses came, one was expected")
+            found = message
+        if found is None:
+            raise CallError(grpc.StatusCode.INTERNAL, "no response came")
+        return found
 
-        Waits for `timeout` seconds, without limit if there is none.
-        """
-        data = b"".join(self._data(self._send(method, request, metadata), timeout))
-        if len(data) < _PREFIX.size or _PREFIX.unpack_from(data) != (0, len(data) - _PREFIX.size):
-            raise CallError(grpc.StatusCode.INTERNAL, f"{len(data)} bytes came that are no response")
-        return data[_PREFIX.size :]
-
-    def stream(self, method: str, request: bytes, metadata: Metadata = ()) -> Iterator[bytes]:
+    def stream(self, method: str, request: bytes) -> Iterator[bytes]:
         """The responses to a request, as they come. A server that no longer lives is UNAVAILABLE."""
-        data = bytearray()
-        for piece in self._data(self._send(method, request, metadata), None, lives=True):
-            data += piece
-            while len(data) >= _PREFIX.size and len(data) >= (end := _PREFIX.size + _PREFIX.unpack_from(data)[1]):
-                yield bytes(data[_PREFIX.size : end])
-                del data[:end]
+        yield from self._messages(self._send(method, request, ()), None, lives=True)
 
     def close(self) -> None:
         """Ends a call that waits, and all that come."""
@@ -96,29 +141,29 @@ class Channel:
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits
         self._socket.close()
 
-    def unary_unary(
-        self, method: str, request_serializer: Serialize, response_deserializer: Deserialize, **_: object
-    ) -> Callable[..., Any]:
-        """As of grpc.Channel."""
+    def _connect(self, path: Path) -> None:
+        """Waits a while for a place where the server is busy: with a time-out of Python's it would not at all."""
+        limit = struct.pack("ll", int(_SILENT_SECONDS), 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        self._socket.connect(os.fspath(path))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bytes(len(limit)))
 
-        def call(request: object, timeout: float | None = None, metadata: Metadata = ()) -> object:
-            return response_deserializer(self.call(method, request_serializer(request), metadata, timeout))
-
-        return call
-
-    def unary_stream(
-        self, method: str, request_serializer: Serialize, response_deserializer: Deserialize, **_: object
-    ) -> Callable[..., Iterator[Any]]:
-        """As of grpc.Channel."""
-        return lambda request: map(response_deserializer, self.stream(method, request_serializer(request)))
-
-    def stream_stream(self, method: str, **_: object) -> Callable[..., NoReturn]:
-        """Of grpc.Channel, whose stubs ask for it: there are no streams of requests."""
-
-        def refuse(*_: object, **__: object) -> NoReturn:
-            raise NotImplementedError(f"{method} takes a stream of requests")
-
-        return refuse
+    def _messages(self, stream: int, timeout: float | None, lives: bool = False) -> Iterator[bytes]:
+        data = bytearray()
+        for piece in self._data(stream, timeout, lives):
+            data += piece
+            while len(data) >= _PREFIX.size:
+                compressed, size = _PREFIX.unpack_from(data)
+                if compressed:
+                    self.close()
+                    raise CallError(grpc.StatusCode.INTERNAL, "a compressed message came, which nobody asked for")
+                end = _PREFIX.size + size
+                if len(data) < end:
+                    break
+                yield bytes(data[_PREFIX.size : end])
+                del data[:end]
+        if data:
+            raise CallError(grpc.StatusCode.INTERNAL, "a message ended in the middle")
 
     def _send(self, method: str, request: bytes, metadata: Metadata) -> int:
         headers = [*_ABOUT_CALLS, (b":path", method.encode()), *_ABOUT_MESSAGES]
@@ -128,7 +173,7 @@ class Channel:
             self._http.send_data(stream, _PREFIX.pack(0, len(request)) + request, end_stream=True)
         return stream
 
-    def _data(self, stream: int, timeout: float | None, lives: bool = False) -> Iterator[bytes]:
+    def _data(self, stream: int, timeout: float | None, lives: bool) -> Iterator[bytes]:
         """What comes in a stream until its status, which is OK."""
         end = None if timeout is None else time.monotonic() + timeout
         with self._whole():
@@ -152,8 +197,13 @@ class Channel:
         if lives:
             self._socket.settimeout(_SILENT_SECONDS)
         else:
-            self._socket.settimeout(None if end is None else max(0.001, end - time.monotonic()))
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError
+            self._socket.settimeout(left)
         self._socket.sendall(self._http.data_to_send())
+        if not self._http.want_read:  # it has just told the server why
+            raise ConnectionAbortedError("what came is no HTTP/2")
         try:
             got = self._socket.recv_into(self._buffer)
         except TimeoutError:
@@ -194,7 +244,15 @@ def _check(status: Mapping[bytes, bytes]) -> None:
         raise CallError(code, unquote(status.get(b"grpc-message", b"").decode(errors="replace")))
 
 
+def _parsed(deserialize: Deserialize, message: bytes) -> Any:  # noqa: ANN401 - a message without types
+    try:
+        return deserialize(message)
+    except DecodeError as error:
+        raise CallError(grpc.StatusCode.INTERNAL, f"a response can't be read: {error}") from error
+
+
 _channels: "weakref.WeakSet[Channel]" = weakref.WeakSet()
+_no_fork = threading.RLock()  # while a socket is made: the child would not know of it
 
 
 def _leave_to_parent() -> None:
@@ -202,6 +260,7 @@ def _leave_to_parent() -> None:
     for channel in _channels:
         channel.usable = False
         channel._socket.close()
+    _no_fork.release()
 
 
-os.register_at_fork(after_in_child=_leave_to_parent)
+os.register_at_fork(before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_leave_to_parent)

@@ -12,7 +12,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +115,7 @@ class Client:
 
     def region(self, size: int) -> Region:
         """A new region of `size` bytes. Raises RegionMemoryError if they can't be had."""
-        with self._lock:
+        with self._open():
             self._close_spare()
             held = sum(region.size for region in self._regions.values())
             if held + size > self._settings.memory_limit:
@@ -137,7 +137,7 @@ class Client:
 
     def borrow(self, size: int) -> Region:
         """A region as `region` makes it, or one that was given back: making one takes as long as a few photographs."""
-        with self._lock:
+        with self._open():
             for region in self._spare:
                 if region.size == size:
                     self._spare.remove(region)
@@ -167,14 +167,14 @@ class Client:
 
         images = _images(network, region, count, offset)
 
-        return self._threads.submit(run)
+        return self._submit(run)
 
     def logits(
         self, network: NetworkFacts, region: Region, count: int, offset: int = 0
     ) -> Future[npt.NDArray[np.float32]]:
         """The logits, float32 [count, classes], of `count` images that lie as in `classify`."""
         images = _images(network, region, count, offset)
-        return self._threads.submit(lambda: self._infer(network.name, [images], ("logits",), {}, images=count)[0])
+        return self._submit(lambda: self._infer(network.name, [images], ("logits",), {}, images=count)[0])
 
     def kernel(self, name: str, /, **values: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
         """Runs a kernel of the repository (docs/own-kernels.md): its outputs by name.
@@ -231,11 +231,12 @@ class Client:
         """Ends the lease and gives all regions back; does nothing in a fork of the process that made it."""
         if os.getpid() != self._pid:
             return
+        with self._lock:
+            self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         for region in list(self._regions.values()):
             region.close()
         with self._lock:
-            self._closed = True
             self._spare.clear()
             if self._connection is not None:
                 self._connection.close()
@@ -262,6 +263,13 @@ class Client:
             self.counters.images += images
             self.counters.seconds_waited += time.monotonic() - began
         return answer
+
+    def _submit(self, call: Callable[[], T]) -> Future[T]:
+        try:
+            return self._threads.submit(call)
+        except RuntimeError:  # of threads that have ended
+            self._check_open()
+            raise
 
     def _again(self, call: Callable[[Connection], T]) -> T:
         """The answer to `call`, which is repeated, with a new connection where needed, while daemon or worker go."""
@@ -292,9 +300,7 @@ class Client:
         connection = self._connection
         if connection is not None and connection.alive:
             return connection
-        with self._lock:
-            if self._closed:
-                raise DaemonError("this client of the daemon is closed; make a new one")
+        with self._open():
             if self._connection is not None and self._connection.alive:
                 return self._connection
             if self._connection is not None:
@@ -311,6 +317,20 @@ class Client:
             self._connection = connection
             return connection
 
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[None]:
+        """Holds the lock; raises DaemonError if the client is closed, or another process': its lock may never open."""
+        self._check_open()
+        with self._lock:
+            self._check_open()
+            yield
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DaemonError("this client of the daemon is closed; make a new one")
+        if os.getpid() != self._pid:
+            raise DaemonError(f"this client of the daemon is process {self._pid}'s; make a new one in this process")
+
     def _lost(self) -> None:
         with contextlib.suppress(RuntimeError):  # closed, and the regions with it
             self._threads.submit(self._close_spare)
@@ -322,6 +342,8 @@ class Client:
                 self._spare.pop().close()
 
     def _forget(self, region: Region) -> None:
+        if os.getpid() != self._pid:
+            return
         with self._lock:
             if self._regions.pop(region.name, None) is not None:
                 self._unregister.add(region.name)
@@ -329,7 +351,8 @@ class Client:
 
     def _unregister_unused(self) -> None:
         if self._connection is not None:
-            self._unregister = {name for name in self._unregister if not self._connection.unregister(name)}
+            names, self._unregister = self._unregister, set()  # a finalizer may add to it meanwhile
+            self._unregister |= {name for name in names if not self._connection.unregister(name)}
 
 
 def _images(network: NetworkFacts, region: Region, count: int, offset: int) -> Placed:
@@ -346,7 +369,15 @@ def _definition(connection: Connection, name: str) -> Definition:
 
 
 _clients: dict[tuple[int, Path], Client] = {}
-_clients_lock = threading.Lock()
+_clients_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    global _clients_lock  # noqa: PLW0603 - of the parent, where a thread may hold it that the child does not have
+    _clients_lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def shared(settings: Settings) -> Client:

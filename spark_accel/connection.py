@@ -6,8 +6,6 @@ raises one of the package's errors.
 
 import difflib
 import os
-import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -18,7 +16,8 @@ from tritonclient.grpc import InferResult, service_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 
 from spark_accel import launch
-from spark_accel.channel import CallError, Channel
+from spark_accel.channel import CallError
+from spark_accel.channel_pool import ChannelPool
 from spark_accel.errors import AccelError, ModelError, RegionMemoryError
 from spark_accel.lease import Lease
 from spark_accel.protocol import accel_pb2, accel_pb2_grpc
@@ -49,12 +48,6 @@ class Placed(NamedTuple):
     size: int
 
 
-class _Calls(NamedTuple):
-    channel: Channel
-    triton: Any  # stubs, which come without types
-    node: Any
-
-
 class Connection:
     """Starts the daemon if none answers, and takes a lease. Raises Again, DaemonError, ConfigurationError.
 
@@ -66,14 +59,13 @@ class Connection:
         launch.ensure(settings)
         self.retired = False
         self._lost = lost
-        self._socket = settings.daemon_socket
-        self._own = threading.local()
-        self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()  # of all threads, which take theirs with them
-        self._lock = threading.Lock()
+        self._channels = ChannelPool(settings.daemon_socket)
+        self._triton = service_pb2_grpc.GRPCInferenceServiceStub(self._channels)
+        self._node = accel_pb2_grpc.NodeStub(self._channels)
         self._loaded: set[str] = set()
         try:
             with _translated():
-                self._lease = Lease(self._socket, f"python process {os.getpid()}", self._end)
+                self._lease = Lease(settings.daemon_socket, f"python process {os.getpid()}", self._end)
         except Ending:
             launch.outlast(settings)
             raise
@@ -88,16 +80,11 @@ class Connection:
     def close(self) -> None:
         """Gives the lease back."""
         self._lease.close()
-        self._close_channels()
+        self._channels.close()
 
     def _end(self) -> None:
-        self._close_channels()
+        self._channels.close()
         self._lost()
-
-    def _close_channels(self) -> None:
-        with self._lock:
-            for channel in list(self._channels):
-                channel.close()
 
     def load(self, name: str) -> None:
         """Loads a model unless this connection has done so; raises ModelError if it can't be loaded."""
@@ -105,7 +92,7 @@ class Connection:
             return
         with _translated():
             try:
-                self._calls.triton.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=name))
+                self._triton.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=name))
             except CallError as error:
                 if error.code() in _AGAIN:
                     raise
@@ -115,24 +102,24 @@ class Connection:
     def config(self, name: str) -> Any:  # noqa: ANN401 - a protobuf message without types
         """The configuration of a loaded model, `model_config_pb2.ModelConfig`."""
         with self._of_model(name):
-            return self._calls.triton.ModelConfig(pb.ModelConfigRequest(name=name), _SECONDS).config
+            return self._triton.ModelConfig(pb.ModelConfigRequest(name=name), _SECONDS).config
 
     def version(self, name: str) -> int:
         """The version that requests get."""
         with self._of_model(name):
-            found = self._calls.triton.ModelMetadata(pb.ModelMetadataRequest(name=name), _SECONDS)
+            found = self._triton.ModelMetadata(pb.ModelMetadataRequest(name=name), _SECONDS)
         return max(map(int, found.versions))
 
     def labels(self, name: str) -> accel_pb2.LabelsResponse:
         """The ids and labels of a loaded network's classes."""
         with self._of_model(name):
-            found: accel_pb2.LabelsResponse = self._calls.node.Labels(accel_pb2.LabelsRequest(model=name), _SECONDS)
+            found: accel_pb2.LabelsResponse = self._node.Labels(accel_pb2.LabelsRequest(model=name), _SECONDS)
         return found
 
     def devices(self) -> accel_pb2.DevicesResponse:
         """What the daemon drives, or why it drives nothing."""
         with _translated():
-            found: accel_pb2.DevicesResponse = self._calls.node.Devices(accel_pb2.DevicesRequest(), _SECONDS)
+            found: accel_pb2.DevicesResponse = self._node.Devices(accel_pb2.DevicesRequest(), _SECONDS)
         return found
 
     def register(self, name: str, size: int) -> None:
@@ -140,7 +127,7 @@ class Connection:
         request = pb.SystemSharedMemoryRegisterRequest(name=name, key=name, byte_size=size)
         with _translated():
             try:
-                self._calls.triton.SystemSharedMemoryRegister(request, _SECONDS, self._headers)
+                self._triton.SystemSharedMemoryRegister(request, _SECONDS, self._headers)
             except CallError as error:
                 if error.code() == StatusCode.RESOURCE_EXHAUSTED:
                     raise RegionMemoryError(error.details()) from error
@@ -150,7 +137,7 @@ class Connection:
         """Has the daemon forget a region; False if a request still uses it."""
         request = pb.SystemSharedMemoryUnregisterRequest(name=name)
         try:
-            self._calls.triton.SystemSharedMemoryUnregister(request, _SECONDS, self._headers)
+            self._triton.SystemSharedMemoryUnregister(request, _SECONDS, self._headers)
         except CallError as error:
             return bool(error.code() != StatusCode.INTERNAL)  # whatever else: daemon and region are gone
         return True
@@ -188,7 +175,7 @@ class Connection:
             else:
                 request.parameters[name].double_param = value
         with self._of_model(model):
-            answer = InferResult(self._calls.triton.ModelInfer(request, metadata=self._headers))
+            answer = InferResult(self._triton.ModelInfer(request, metadata=self._headers))
         for placed in results:
             found = answer.get_output(placed.name)
             if (found.datatype, tuple(found.shape)) != (placed.datatype, placed.shape):
@@ -197,21 +184,6 @@ class Connection:
                     f" {placed.datatype} {list(placed.shape)}: the model was replaced, call it again"
                 )
         return tuple(answer.as_numpy(name) for name in outputs)
-
-    @property
-    def _calls(self) -> _Calls:
-        """The calling thread's own: a channel has one call at a time."""
-        calls: _Calls | None = getattr(self._own, "calls", None)
-        if calls is None or not calls.channel.usable:
-            channel = Channel(self._socket)
-            calls = self._own.calls = _Calls(
-                channel, service_pb2_grpc.GRPCInferenceServiceStub(channel), accel_pb2_grpc.NodeStub(channel)
-            )
-            with self._lock:
-                self._channels.add(channel)
-            if not self._lease.held:
-                channel.close()  # `_end` may not have seen it
-        return calls
 
     @contextmanager
     def _of_model(self, name: str) -> Iterator[None]:
@@ -229,7 +201,7 @@ class Connection:
                 raise
 
     def _unloadable(self, name: str, error: CallError) -> ModelError:
-        index = self._calls.triton.RepositoryIndex(pb.RepositoryIndexRequest(), _SECONDS)
+        index = self._triton.RepositoryIndex(pb.RepositoryIndexRequest(), _SECONDS)
         names = sorted({model.name for model in index.models})
         repository = self.grant.repository
         if name in names:

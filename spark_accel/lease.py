@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 
-from spark_accel.channel import Channel
+from spark_accel.channel import CallError, Channel
 from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 
 _SECONDS = 60.0
@@ -29,7 +29,10 @@ class Lease:
         deadline.daemon = True
         deadline.start()
         try:
-            self.grant: accel_pb2.LeaseGrant = next(grants)
+            grant = next(grants, None)
+            if grant is None:
+                raise CallError(grpc.StatusCode.INTERNAL, "no lease was granted")
+            self.grant: accel_pb2.LeaseGrant = grant
         except BaseException:
             self._channel.close()
             raise
@@ -47,8 +50,10 @@ class Lease:
         self._channel.close()
 
     def _hold(self, grants: Iterator[accel_pb2.LeaseGrant]) -> None:
-        with contextlib.suppress(grpc.RpcError):
-            for _ in grants:
-                pass
-        self._channel.close()
-        self._ended()
+        try:
+            with contextlib.suppress(CallError):
+                for _ in grants:
+                    pass
+        finally:
+            self._channel.close()
+            self._ended()

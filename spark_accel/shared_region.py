@@ -24,6 +24,7 @@ class RegionFile:
             raise ValueError(f"a region of {size} bytes; expected at least 1")
         self.path = path
         self.size = size
+        self._pid = os.getpid()
         try:
             self._descriptor = _create(path, size)
         except OSError as error:
@@ -34,8 +35,9 @@ class RegionFile:
         self.array: npt.NDArray[np.uint8] = np.frombuffer(mmap.mmap(self._descriptor, size), np.uint8)
 
     def delete(self) -> None:
-        """Deletes the file; the memory is free when the last array on it is gone."""
-        self.path.unlink(missing_ok=True)
+        """Deletes the file, if this process made it; the memory is free when the last array on it is gone."""
+        if os.getpid() == self._pid:
+            self.path.unlink(missing_ok=True)
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,5 +1,6 @@
 """The client: networks, regions and requests, through a daemon that it starts itself."""
 
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -239,6 +240,26 @@ def test_a_memory_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         client.close()
 
 
+def test_a_finalizer_or_signal_handler_may_use_the_client_in_the_middle_of_a_call(client: Client) -> None:
+    inner = 0
+
+    def handle(*_: object) -> None:
+        nonlocal inner
+        client.region(4096).close()
+        inner += 1
+
+    before = signal.signal(signal.SIGALRM, handle)  # pytest-timeout's
+    try:
+        for number in range(400):
+            signal.setitimer(signal.ITIMER_REAL, 0.0002 + number % 20 * 2e-5)
+            client.devices()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert inner
+
+
 def test_threads_that_come_and_go_leave_no_connections(client: Client) -> None:
     client.devices()
     before = psutil.Process().num_fds()
@@ -277,7 +298,9 @@ def test_a_closed_client_makes_no_requests(client: Client, plan: Plan) -> None:
 
     with pytest.raises(DaemonError, match="this client of the daemon is closed"):
         client.network("tiny")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(DaemonError, match="this client of the daemon is closed"):
+        client.region(1)
+    with pytest.raises(DaemonError, match="this client of the daemon is closed"):
         client.logits(network, region, 1)
 
 

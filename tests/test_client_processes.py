@@ -67,6 +67,63 @@ for _ in range(20):
     assert done.stdout.splitlines() == ["0 True tiny"] * 20
 
 
+def test_what_a_forked_child_does_with_its_parents_client_is_refused_and_harms_nobody(settings: Settings) -> None:
+    code = """
+import os
+from spark_accel import client, settings
+parent = client.shared(settings.from_environment())
+region = parent.region(4096)
+child = os.fork()
+if not child:
+    for use in (parent.devices, lambda: parent.region(1)):
+        try:
+            use()
+        except Exception as error:
+            print(type(error).__name__, error)
+    region.close()
+    raise SystemExit
+os.waitpid(child, 0)
+print(os.getpid(), os.path.exists("/dev/shm/" + region.name), parent._connection.unregister(region.name))
+"""
+    done = run(code, settings)
+
+    assert done.returncode == 0, done.stderr
+    *refusals, afterwards = done.stdout.splitlines()
+    pid = afterwards.split()[0]
+    assert afterwards == f"{pid} True True"
+    assert refusals == [f"DaemonError this client of the daemon is process {pid}'s; make a new one in this process"] * 2
+
+
+def test_a_fork_while_the_client_is_made_gets_its_own(settings: Settings) -> None:
+    code = """
+import os, signal, threading
+from spark_accel import client, connection, settings
+chosen = settings.from_environment()
+made, forked = threading.Event(), threading.Event()
+ensure = connection.launch.ensure
+def slow(settings):
+    made.set()
+    forked.wait(20)
+    return ensure(settings)
+connection.launch.ensure = slow
+thread = threading.Thread(target=client.shared, args=[chosen])
+thread.start()
+made.wait(20)
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    forked.set()
+    client.shared(chosen).network("tiny")
+    client.shared(chosen).close()
+    os._exit(0)
+forked.set()
+print(os.waitpid(child, 0)[1])
+thread.join()
+print(client.shared(chosen).network("tiny").name)
+"""
+    assert run(code, settings).stdout.splitlines() == ["0", "tiny"]
+
+
 def test_a_process_with_a_client_starts_others_by_fork(settings: Settings) -> None:
     # As PySpark starts its JVM.
     code = """
