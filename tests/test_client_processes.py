@@ -54,7 +54,7 @@ region = parent.region(4096)
 for _ in range(20):
     child = os.fork()
     if not child:
-        signal.alarm(20)
+        signal.alarm(60)
         assert client.shared(chosen) is not parent
         client.shared(chosen).network("tiny")
         client.shared(chosen).close()
@@ -103,15 +103,15 @@ made, forked = threading.Event(), threading.Event()
 ensure = connection.launch.ensure
 def slow(settings):
     made.set()
-    forked.wait(20)
+    forked.wait(60)
     return ensure(settings)
 connection.launch.ensure = slow
 thread = threading.Thread(target=client.shared, args=[chosen])
 thread.start()
-made.wait(20)
+made.wait(60)
 child = os.fork()
 if not child:
-    signal.alarm(20)
+    signal.alarm(60)
     forked.set()
     client.shared(chosen).network("tiny")
     client.shared(chosen).close()

@@ -20,7 +20,7 @@ NAMES = sorted(path.name for path in PHOTOGRAPHS.glob("*.jpg"))
 
 def run(node: Node, *command: str | Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | node.environment | {"PYSPARK_PYTHON": sys.executable}
-    return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=200)
+    return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=500)
 
 
 @pytest.fixture

@@ -226,7 +226,7 @@ def test_spark_connect_gives_the_same(spark: SparkSession, node: Node) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=500,
     )
 
     assert f"answers {' '.join(map(str, here))} None" in done.stdout, done.stderr

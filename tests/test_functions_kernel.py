@@ -209,7 +209,7 @@ def test_spark_connect_gives_the_same(node: Node) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=500,
     )
 
     assert "answers 21.0 None" in done.stdout, done.stderr

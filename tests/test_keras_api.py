@@ -111,7 +111,7 @@ assert np.array_equal(model.predict(Photographs()), one)
 """
     environment = os.environ | node.environment | {"KERAS_BACKEND": "jax"}
 
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=120)
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=500)
 
 
 def test_float_pixels_are_rounded(model: ResNet50, node: Node) -> None:

@@ -45,7 +45,7 @@ def launch(command: list[str], name: str, conf: dict[str, str], **environment: s
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=500,
     )
 
 

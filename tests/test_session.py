@@ -32,7 +32,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     unset = {"SPARK_REMOTE", "SPARK_CONF_DIR", "SPARK_API_MODE"}
     inherited = {name: text for name, text in os.environ.items() if name not in unset}
     inherited |= {"PYSPARK_PYTHON": sys.executable} | environment
-    return subprocess.run(command, check=False, env=inherited, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, check=False, env=inherited, capture_output=True, text=True, timeout=500)
 
 
 def options(builder: str, **environment: str) -> dict[str, str]:
