@@ -37,7 +37,9 @@ Deserialize = Callable[[bytes], Any]
 
 
 class CallError(grpc.RpcError):  # type: ignore[misc] # it comes without types
-    """A call that was refused, whose answer never came (UNAVAILABLE) or came too late (DEADLINE_EXCEEDED)."""
+    """A call that was refused, or whose answer never came (UNAVAILABLE), came too late (DEADLINE_EXCEEDED) or is none
+    (INTERNAL).
+    """
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
         super().__init__(f"{details} ({code.name})")
@@ -160,7 +162,7 @@ class Channel(StubChannel):
                 end = _PREFIX.size + size
                 if len(data) < end:
                     break
-                yield bytes(data[_PREFIX.size : end])
+                yield bytes(memoryview(data)[_PREFIX.size : end])
                 del data[:end]
         if data:
             raise CallError(grpc.StatusCode.INTERNAL, "a message ended in the middle")
