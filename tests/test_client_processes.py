@@ -26,7 +26,12 @@ def run(code: str, settings: Settings) -> subprocess.CompletedProcess[str]:
     """Runs a program in a process of its own."""
     environment = os.environ | settings.environment()
     return subprocess.run(
-        [sys.executable, "-c", code], check=False, env=environment, capture_output=True, text=True, timeout=100
+        [sys.executable, "-W", "ignore", "-c", code],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
 
 
