@@ -196,12 +196,10 @@ class Channel(StubChannel):
 
     def _exchange(self, end: float | None, lives: bool) -> None:
         """Sends what is to be sent and takes what has come, which it waits for."""
-        if lives:
-            self._socket.settimeout(_SILENT_SECONDS)
-        else:
-            left = None if end is None else end - time.monotonic()
-            if left is not None and left <= 0:
-                raise TimeoutError
+        left = _SILENT_SECONDS if lives else None if end is None else end - time.monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError
+        if self._socket.gettimeout() != left:  # setting it is a system call
             self._socket.settimeout(left)
         self._socket.sendall(self._http.data_to_send())
         if not self._http.want_read:  # it has just told the server why
