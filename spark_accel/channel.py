@@ -23,7 +23,9 @@ import grpc
 import ngh2
 from google.protobuf.message import DecodeError
 
-_PREFIX = struct.Struct(">BI")  # whether a message is compressed; its length
+from spark_accel.daemon.grpc_messages import MessageReader, framed
+
+_ANY_SIZE = 2**32  # of an answer, whose length has 32 bits: the daemon's limit is on what is in it
 _WINDOW = 2**31 - 1  # answers must not wait for us: there is one at a time
 _READ = 2**16
 _SILENT_SECONDS = 20.0  # without a word in a stream the server is asked whether it lives, and has as long to answer
@@ -151,20 +153,14 @@ class Channel(StubChannel):
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bytes(len(limit)))
 
     def _messages(self, stream: int, timeout: float | None, lives: bool = False) -> Iterator[bytes]:
-        data = bytearray()
+        reader = MessageReader(limit=_ANY_SIZE)
         for piece in self._data(stream, timeout, lives):
-            data += piece
-            while len(data) >= _PREFIX.size:
-                compressed, size = _PREFIX.unpack_from(data)
+            for compressed, message in reader.read(piece):
                 if compressed:
                     self.close()
                     raise CallError(grpc.StatusCode.INTERNAL, "a compressed message came, which nobody asked for")
-                end = _PREFIX.size + size
-                if len(data) < end:
-                    break
-                yield bytes(memoryview(data)[_PREFIX.size : end])
-                del data[:end]
-        if data:
+                yield message
+        if not reader.empty:
             raise CallError(grpc.StatusCode.INTERNAL, "a message ended in the middle")
 
     def _send(self, method: str, request: bytes, metadata: Metadata) -> int:
@@ -172,7 +168,7 @@ class Channel(StubChannel):
         headers += [(name.encode(), value.encode()) for name, value in metadata]
         with self._whole():
             stream = self._http.send_request(headers)
-            self._http.send_data(stream, _PREFIX.pack(0, len(request)) + request, end_stream=True)
+            self._http.send_data(stream, framed(request), end_stream=True)
         return stream
 
     def _data(self, stream: int, timeout: float | None, lives: bool) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 """Channels to one server, as many as there are calls at once."""
 
+import contextlib
 from collections import deque
 from pathlib import Path
 
@@ -39,14 +40,8 @@ class ChannelPool(StubChannel):
             channel.close()
 
     def _take(self) -> Channel:
-        while True:
-            try:
-                channel = self._spare.pop()
-            except IndexError:
-                break
-            if channel.usable:
-                return channel
-            self._all.discard(channel)
+        with contextlib.suppress(IndexError):
+            return self._spare.pop()
         channel = Channel(self._path)
         self._all.add(channel)
         if self._closed:

@@ -67,11 +67,11 @@ def test_no_request_waits_longer_than_the_lease_lasts(
     daemon, connection = silent
     with ThreadPoolExecutor(1) as thread:
         call = thread.submit(ask, connection)
-        assert daemon.asked.wait(60)
+        assert daemon.asked.wait(20)
 
         daemon.ends.set()
 
-        assert isinstance(call.exception(60), Again)
+        assert isinstance(call.exception(20), Again)
 
 
 @REQUESTS
@@ -81,7 +81,7 @@ def test_what_is_asked_after_the_lease_is_asked_again(
     daemon, connection = silent
 
     daemon.ends.set()
-    assert daemon.lost.wait(60)
+    assert daemon.lost.wait(20)
 
     assert not connection.alive
     with pytest.raises(Again):

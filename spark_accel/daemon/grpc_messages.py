@@ -27,17 +27,18 @@ Message = tuple[bool, bytes]
 
 
 class MessageReader:
-    """Cuts what arrives of one call into messages. `encoding` is that of the compressed ones.
+    """Cuts what arrives of one call into messages, of `limit` bytes at most; `encoding` is that of the compressed ones.
 
     Raises RequestError if there is no such encoding.
     """
 
-    def __init__(self, encoding: bytes = b"identity") -> None:
+    def __init__(self, encoding: bytes = b"identity", limit: int = MAX_BYTES) -> None:
         if encoding != b"identity" and encoding not in _WINDOW_BITS:
             name = encoding.decode(errors="replace")
             accepted = ACCEPTED_ENCODINGS.decode()
             raise RequestError(StatusCode.UNIMPLEMENTED, f"no messages of encoding '{name}' are taken, only {accepted}")
         self._encoding = encoding
+        self._limit = limit
         self._parts: list[bytes] = []
         self._size = 0
         self._wanted = _PREFIX.size  # bytes until there is something to do
@@ -61,7 +62,7 @@ class MessageReader:
             if len(data) - at < self._wanted:
                 break
             compressed, length = _PREFIX.unpack_from(data, at)
-            if length > MAX_BYTES:
+            if length > self._limit:
                 raise _too_large(length)
             self._wanted += length
             if len(data) - at < self._wanted:
