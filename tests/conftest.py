@@ -25,7 +25,7 @@ settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
 
-def eventually(condition: Callable[[], object], limit: float = 60.0, what: str = "") -> None:
+def eventually(condition: Callable[[], object], limit: float = 20.0, what: str = "") -> None:
     """Waits until `condition()` is true, at most `limit` seconds; then fails, saying what was waited for."""
     end = time.monotonic() + limit
     while not condition():

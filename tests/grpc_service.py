@@ -132,7 +132,7 @@ class Running:
 
     def close(self) -> None:
         self.channel.close()
-        self.stop_server().result(60)
+        self.stop_server().result(20)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

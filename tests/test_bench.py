@@ -191,7 +191,7 @@ def test_interrupted_it_leaves_no_process(network: Path, signal_number: int) -> 
     bench, family = started(network)
 
     bench.send_signal(signal_number)
-    _, said = bench.communicate(timeout=300)
+    _, said = bench.communicate(timeout=60)
 
     assert bench.returncode == 130
     assert said.splitlines()[-1] == "spark-accel: interrupted"
@@ -202,7 +202,7 @@ def test_killed_it_leaves_no_process(network: Path) -> None:
     bench, family = started(network)
 
     bench.kill()
-    bench.communicate(timeout=300)
+    bench.communicate(timeout=60)
 
     eventually(lambda: not any(map(lives, family)), what="all processes of the bench end")
 
@@ -213,7 +213,7 @@ def test_interrupted_in_a_fit_it_leaves_no_spark_no_daemon_and_no_traceback() ->
     bench, family = begun("naive-bayes", "--peers", "none", "--scale", "0.002", "--rounds", "100000")
 
     bench.send_signal(signal.SIGINT)
-    _, said = bench.communicate(timeout=300)
+    _, said = bench.communicate(timeout=100)
 
     assert bench.returncode == 130
     assert "Traceback" not in said

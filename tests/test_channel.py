@@ -35,7 +35,7 @@ def end_of_a_call_that_hangs(server: Running, channel: Channel, end: Callable[[]
         call = thread.submit(channel.call, "/test/Hang", b"")
         eventually(lambda: server.service.log == ["hangs"])
         end()
-        return call.exception(60)
+        return call.exception(20)
 
 
 def unavailable(error: BaseException | None) -> bool:

@@ -37,7 +37,7 @@ def serving(path: Path, serve: Callable[[socket.socket], None]) -> Iterator[Path
         thread = threading.Thread(target=run)
         thread.start()
         yield path / "s"
-        thread.join(60)
+        thread.join(20)
         assert not thread.is_alive()
 
 

@@ -266,7 +266,7 @@ def test_threads_that_come_and_go_leave_no_connections(client: Client) -> None:
 
     for _ in range(20):
         with ThreadPoolExecutor(1) as thread:
-            thread.submit(client.devices).result(60)
+            thread.submit(client.devices).result(20)
 
     assert psutil.Process().num_fds() <= before
 

@@ -59,7 +59,7 @@ region = parent.region(4096)
 for _ in range(20):
     child = os.fork()
     if not child:
-        signal.alarm(60)
+        signal.alarm(20)
         assert client.shared(chosen) is not parent
         client.shared(chosen).network("tiny")
         client.shared(chosen).close()
@@ -108,15 +108,15 @@ made, forked = threading.Event(), threading.Event()
 ensure = connection.launch.ensure
 def slow(settings):
     made.set()
-    forked.wait(60)
+    forked.wait(20)
     return ensure(settings)
 connection.launch.ensure = slow
 thread = threading.Thread(target=client.shared, args=[chosen])
 thread.start()
-made.wait(60)
+made.wait(20)
 child = os.fork()
 if not child:
-    signal.alarm(60)
+    signal.alarm(20)
     forked.set()
     client.shared(chosen).network("tiny")
     client.shared(chosen).close()

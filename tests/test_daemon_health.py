@@ -174,7 +174,7 @@ def test_a_terminated_daemon_finishes_what_it_has_and_refuses_what_is_new(
         assert daemon.refusal("RepositoryIndex") == ("UNAVAILABLE", "Server not ready")
         assert daemon.call("ServerMetadata").name == "spark-accel"
         assert [list(future.result().raw_output_contents) for future in accepted] == [[X4], [X4]]
-        assert daemon.process.wait(60) == 0
+        assert daemon.process.wait(20) == 0
 
 
 def first_refusal(daemon: Daemon) -> tuple[str, str]:

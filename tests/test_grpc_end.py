@@ -21,7 +21,7 @@ def test_calls_that_run_when_the_server_stops_are_unavailable(server: Running) -
 
     server.stop_server()
 
-    error = call.exception(60)
+    error = call.exception(20)
     assert (error.code().name, error.details()) == ("UNAVAILABLE", "Server exiting")
 
 
@@ -30,7 +30,7 @@ def test_the_end_is_not_announced(server: Running) -> None:
     with RawClient(server.path) as client:
         client.send()
         eventually(lambda: server.connected)
-        server.stop_server().result(60)
+        server.stop_server().result(20)
         while not client.hung_up:
             client.read()
 
@@ -50,7 +50,7 @@ def test_answers_that_are_not_read_yet_outlive_the_server(server: Running) -> No
 
         assert client.status(stream) == "OK"
         assert client.received[stream] == 100_005
-        stopped.result(60)
+        stopped.result(20)
 
 
 def test_a_client_that_never_reads_does_not_keep_the_server(server: Running) -> None:
@@ -59,4 +59,4 @@ def test_a_client_that_never_reads_does_not_keep_the_server(server: Running) -> 
         client.send()
         client.read()
 
-        server.stop_server().result(60)
+        server.stop_server().result(20)
