@@ -178,6 +178,27 @@ def test_extreme_values_saturate_and_halves_round_to_even_as_in_the_reference(
     assert_equals_reference(target, plan, np.full((7, 3, 4, 3), pixel, np.uint8))
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(st.integers(1, 4), st.integers(1, 30), st.one_of(st.integers(1, 12), st.sampled_from([33, 64, 130]))),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.sets(st.sampled_from([-128, -127, -65, -64, -1, 0, 1, 63, 64, 65, 127]), min_size=1),
+    seeds,
+)
+def test_large_weights_beside_each_other_do_not_saturate(
+    target: Target, shape: Shape, kernel: tuple[int, int], weights: set[int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    layer = random_convolution(rng, shape, 35, kernel, input="x", relu=False)
+    layer = replace(layer, weights=rng.choice(sorted(weights), layer.weights.shape).astype(np.int8))
+    plan = plan_around(rng, shape, replace(layer, pad_value=np.full(shape[2], 255, np.uint8)))
+    first = replace(
+        plan.layers[0], weights=np.zeros_like(plan.layers[0].weights), zero_point=np.full(shape[2], 255, np.uint8)
+    )
+
+    assert_equals_reference(target, replace(plan, layers=(first, *plan.layers[1:])), random_images(rng, plan, 3))
+
+
 def test_a_residual_counts_exactly_up_to_the_largest_multiplier(target: Target) -> None:
     rng = np.random.default_rng(1)
     shape = (5, 6, 2)

@@ -1,39 +1,19 @@
 // What the x86 tiers share, in the order in which one part needs another. A tier includes it after its definitions.
 #include "x86_arithmetic.h"
 #include "x86_panel.h"
-#define N 1
-#include "x86_multiply.h"
-#define N 2
-#include "x86_multiply.h"
-#define N 3
-#include "x86_multiply.h"
-#define N 4
-#include "x86_multiply.h"
-#define N 5
-#include "x86_multiply.h"
-#define N 6
-#include "x86_multiply.h"
-#if PIXELS > 6
-#define N 7
-#include "x86_multiply.h"
-#define N 8
-#include "x86_multiply.h"
-#define N 9
-#include "x86_multiply.h"
-#define N 10
-#include "x86_multiply.h"
-#define N 11
-#include "x86_multiply.h"
-#define N 12
-#include "x86_multiply.h"
-#define N 13
-#include "x86_multiply.h"
-#define N 14
-#include "x86_multiply.h"
+#define ELEMENTS bytes
+#define PRODUCTS DOT
+#ifdef PAIRS
+#define LISTED 1
 #endif
 #include "x86_multiply_any.h"
+#ifdef PAIRS
+#define ELEMENTS shorts
+#define PRODUCTS DOT_SHORTS
+#include "x86_multiply_any.h"
+#endif
 #include "x86_layers.h"
-#if GROUP == 2  // elements are shorts
+#ifdef PAIRS
 #include "x86_winograd.h"
 #endif
 #include "x86_tiles.h"

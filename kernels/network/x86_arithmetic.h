@@ -1,11 +1,10 @@
 // What the x86 tiers compute with. Before it includes this, a tier defines
 //   TARGET   the instruction sets that functions are compiled for, whatever the OpenCL compiler takes the processor for
-//   element  what inputs are multiplied as; GROUP of them fill a word of 32 bits
-//   DOT      (sums, inputs, weights) -> sums + the products of each word's elements, exactly
+//   DOT      (sums, inputs, weights) -> sums + the products of each word's four bytes, exactly
 //   DOT_SHORTS  likewise, of words of two shorts
-//   COPIED   how many inputs COPY (to, from) copies as elements
-// The manifest defines GROUP, LANES (words in a vector), VECTORS (2, in a panel of output channels) and PIXELS (whose sums
-// fill the registers).
+// The manifest defines LANES (words in a vector), VECTORS (2, in a panel of output channels), PIXELS (whose sums fill the
+// registers) and PAIRS if DOT is exact only where two weights of equal signs, the first or the last two of a word, are at
+// most so much together.
 //
 // Functions use operators, __builtin_convertvector and instructions rather than OpenCL's built-in functions on vectors,
 // which are not compiled for TARGET.
@@ -27,6 +26,7 @@ typedef intv __attribute__((aligned(4))) intv_unaligned;
 typedef floatv __attribute__((aligned(4))) floatv_unaligned;
 typedef bytev __attribute__((aligned(1))) bytev_unaligned;
 typedef panel_bytes __attribute__((aligned(1))) panel_bytes_unaligned;
+typedef shortv __attribute__((aligned(2))) shortv_unaligned;
 typedef int __attribute__((aligned(1))) word_unaligned;
 
 // A panel's outputs for one pixel: bytes in the order of channels, or two vectors of words. The instructions that turn one
@@ -114,9 +114,9 @@ HELPER void store_floats(floatv values, __global float *to, int count)
     STORE(floatv_unaligned, values, to, count)
 }
 
-// Copies `count` inputs as elements; reads and writes whole vectors.
-HELPER void copy(__global element *to, __global const uchar *from, int count)
+// Copies so many bytes; reads and writes whole vectors.
+HELPER void copy(__global uchar *to, __global const uchar *from, int count)
 {
-    for (int i = 0; i < count; i += COPIED)
-        COPY(to + i, from + i);
+    for (int i = 0; i < count; i += BYTES)
+        *(__global bytev_unaligned *)(to + i) = *(__global const bytev_unaligned *)(from + i);
 }

@@ -1,12 +1,9 @@
-// For x86 processors with AVX2. Inputs are widened to 16 bits: the products of two fit in 32 bits, which those of
-// `maddubs` on 8 bits do not.
+// For x86 processors with AVX2. `vpmaddubsw` adds the products of two bytes in 16 bits, where those of two large weights
+// don't fit: words are listed, so that no two such are side by side (`listed_words.py`).
 #define TARGET "avx2,fma"
-typedef short element;
-#define DOT(sums, inputs, weights) ((sums) + as_int8(__builtin_ia32_pmaddwd256(as_short16(inputs), as_short16(weights))))
-#define DOT_SHORTS DOT
-#define COPIED 16
-#define COPY(to, from) \
-    *(__global short16_unaligned *)(to) = __builtin_convertvector(*(__global const uchar16_unaligned *)(from), short16)
-typedef uchar16 __attribute__((aligned(1))) uchar16_unaligned;
-typedef short16 __attribute__((aligned(2))) short16_unaligned;
+typedef char chars __attribute__((ext_vector_type(32)));
+#define IN_SHORTS(inputs, weights) \
+    __builtin_ia32_pmaddubsw256(__builtin_astype(inputs, chars), __builtin_astype(weights, chars))
+#define DOT(sums, inputs, weights) DOT_SHORTS(sums, (short16)(1), IN_SHORTS(inputs, weights))
+#define DOT_SHORTS(sums, a, b) ((sums) + as_int8(__builtin_ia32_pmaddwd256(as_short16(a), as_short16(b))))
 #include "x86.h"

@@ -19,6 +19,7 @@ typedef struct {
     int height, width, channels, out_height, out_width, out_channels;
     int kernel_height, kernel_width, stride_y, stride_x, pad_top, pad_left;
     int weights, bias, multiplier, zero_point, pad_value, residual_multiplier;  // bytes before them in `constants`
+    int starts, offsets;  // likewise, of LISTED words: each panel's first, [panels + 1], and where each word's inputs are
     int row_words;    // of the inputs that a kernel row meets, filled up
     int source;       // of windows
     int tile_units;   // at most: pixels, or rows of them where rows are copied
@@ -122,6 +123,12 @@ HELPER panel_t panel_of(const layer_t *layer, const batch_t *batch, __global con
     const int image_bytes = layer->out_height * layer->out_width * layer->out_channels;
     panel_t panel;
     panel.weights = (__global const intv *)(constants + layer->weights + channel * depth * 4L);
+    if (layer->offsets) {
+        __global const int *starts = (__global const int *)(constants + layer->starts) + p;
+        panel.weights = (__global const intv *)(constants + layer->weights) + (long)starts[0] * VECTORS;
+        panel.offsets = (__global const int *)(constants + layer->offsets) + starts[0];
+        panel.words = starts[1] - starts[0];
+    }
     panel.bias = (__global const intv *)(constants + layer->bias) + p * VECTORS;
     panel.multiplier = (__global const floatv *)(constants + layer->multiplier) + p * VECTORS;
     panel.zero_point = (__global const shortv *)(constants + layer->zero_point) + p;
@@ -138,7 +145,7 @@ HELPER panel_t panel_of(const layer_t *layer, const batch_t *batch, __global con
 // Copies the inputs of pixels `first` to `last` - 1, with what stands for those outside, side by side to `windows`.
 HELPER void copy_windows(
     const layer_t *layer, const batch_t *batch, __global const uchar *constants, int first, int last,
-    __global element *windows)
+    __global uchar *windows)
 {
     __global const uchar *input = input_of(layer, batch);
     __global const uchar *pad_value = constants + layer->pad_value;
@@ -160,7 +167,7 @@ HELPER void copy_windows(
                     copy(windows + kx * layer->channels, inside ? from + kx * layer->channels : pad_value, layer->channels);
                 }
             }
-            windows += layer->row_words * GROUP;
+            windows += layer->row_words * 4;
         }
         if (++x == layer->out_width) {
             x = 0;
@@ -173,12 +180,12 @@ HELPER void copy_windows(
 }
 
 // Of the inputs that a row of outputs meets, with what stands for those outside.
-HELPER int row_elements(const layer_t *layer)
+HELPER int row_bytes_of(const layer_t *layer)
 {
     return ((layer->out_width - 1) * layer->stride_x + layer->kernel_width) * layer->channels;
 }
 
-HELPER void pad(__global element *to, __global const uchar *pad_value, int pixels, int channels)
+HELPER void pad(__global uchar *to, __global const uchar *pad_value, int pixels, int channels)
 {
     for (int x = 0; x < pixels; x++)
         copy(to + x * channels, pad_value, channels);
@@ -187,18 +194,18 @@ HELPER void pad(__global element *to, __global const uchar *pad_value, int pixel
 // Copies the inputs of the rows `first` to `last` - 1 of outputs to `rows`, for each a row for each one of the kernel.
 HELPER void copy_rows(
     const layer_t *layer, const batch_t *batch, __global const uchar *constants, int first, int last,
-    __global element *rows)
+    __global uchar *rows)
 {
     __global const uchar *input = input_of(layer, batch);
     __global const uchar *pad_value = constants + layer->pad_value;
     const int channels = layer->channels;
-    const int elements = row_elements(layer);
-    const int pixels = elements / channels;
+    const int row_bytes = row_bytes_of(layer);
+    const int pixels = row_bytes / channels;
     const int inside = min(layer->width, pixels - layer->pad_left);
     for (int row = first; row < last; row++) {
         const int image = row / layer->out_height;
         const int top = row % layer->out_height * layer->stride_y - layer->pad_top;
-        for (int y = top; y < top + layer->kernel_height; y++, rows += elements) {
+        for (int y = top; y < top + layer->kernel_height; y++, rows += row_bytes) {
             if (y < 0 || y >= layer->height) {
                 pad(rows, pad_value, pixels, channels);
                 continue;

@@ -115,7 +115,7 @@ HELPER void wait_a_little(int turn)
 }
 
 HELPER void make(
-    const network_t *network, const step_t *step, int tile, __global element *room, __global long *ticks)
+    const network_t *network, const step_t *step, int tile, __global uchar *room, __global long *ticks)
 {
     const long start = ticks ? clock_now() : 0;
     make_tile(&step->layer, &step->batch, network->constants, tile, room);
@@ -125,7 +125,7 @@ HELPER void make(
 
 // Makes a group, alone or helped.
 INNER void make_group(
-    const network_t *network, __global progress_t *at, int group, int slot, __global element *room, __global long *ticks)
+    const network_t *network, __global progress_t *at, int group, int slot, __global uchar *room, __global long *ticks)
 {
     const int steps = steps_in(network, group);
     at->slot = slot;
@@ -159,7 +159,7 @@ HELPER int tiles_left(const network_t *network, __global progress_t *at, int gro
 
 // Makes tiles of a group until there are none. Whether that is its end: 0 where others are at its last tiles.
 INNER int help_group(
-    const network_t *network, __global progress_t *at, int group, __global element *room, __global long *ticks)
+    const network_t *network, __global progress_t *at, int group, __global uchar *room, __global long *ticks)
 {
     step_t step;
     step.number = -1;
@@ -177,7 +177,7 @@ INNER int help_group(
 
 // `progress` has one for the batch, whose `done` are the groups taken, and one for each group.
 INNER void run(
-    const network_t *network, __global progress_t *progress, int thread, int threads, __global element *room,
+    const network_t *network, __global progress_t *progress, int thread, int threads, __global uchar *room,
     __global long *ticks)
 {
     const int groups = groups_in(network);
@@ -210,7 +210,7 @@ __kernel void network(
         for (int i = 0; i < used; i++)
             next_progress[i].next = next_progress[i].done = 0;
     run(&network, progress, get_global_id(0), get_global_size(0),
-        (__global element *)(rooms + get_global_id(0) * room), ticks);
+        rooms + get_global_id(0) * room, ticks);
     if (ticks)
         __atomic_fetch_add(ticks + layer_count, clock_now() - start, __ATOMIC_RELAXED);
 }

@@ -1,6 +1,7 @@
 // A panel: PANEL output channels of a convolution or of the dense layer, for as many pixels as one likes.
 typedef struct {
-    __global const intv *weights;  // [rows][row_words][VECTORS]
+    __global const intv *weights;  // [rows][row_words][VECTORS], or [words][VECTORS] where they are LISTED
+    __global const int *offsets;   // [words], of a window's bytes
     __global const intv *bias;
     __global const floatv *multiplier;
     __global const shortv *zero_point;
@@ -9,7 +10,8 @@ typedef struct {
     __global uchar *output;                    // likewise
     __global float *logits;                    // likewise; null where `output` is wanted
     __global intv_unaligned *raw;              // for the products' sums alone, [pixel][VECTORS]; null otherwise
-    int rows, row_words;                       // of inputs
+    int words;                                 // that are listed
+    int rows, row_words;                       // of inputs, where they are not
     long row_bytes, stride;                    // from one row of inputs to the next, from one pixel's to the next one's
     int channels;                              // from one pixel to the next
     int stored;                                // those of the panel that there really are

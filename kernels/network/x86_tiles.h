@@ -2,13 +2,13 @@
 
 // Some pixels of some panels.
 HELPER void multiply_tile(
-    const layer_t *layer, const batch_t *batch, __global const uchar *constants, int number, __global element *room)
+    const layer_t *layer, const batch_t *batch, __global const uchar *constants, int number, __global uchar *room)
 {
     const tile_t tile = tile_of(layer, batch, number);
     const int depth = layer->row_words * layer->kernel_height;
     int rows = 1, row_words = depth;
     long row_bytes = 0, stride = depth * 4L;
-    __global const uchar *windows = (__global const uchar *)room;
+    __global const uchar *windows = room;
     if (layer->source == IN_PLACE) {
         windows = input_of(layer, batch) + tile.first * stride;
     } else if (layer->source == COPIED_WINDOWS) {
@@ -17,8 +17,8 @@ HELPER void multiply_tile(
         copy_rows(layer, batch, constants, tile.first, tile.last, room);
         rows = layer->kernel_height;
         row_words = layer->row_words;
-        row_bytes = row_elements(layer) * (long)sizeof(element);
-        stride = layer->stride_x * layer->channels * (long)sizeof(element);
+        row_bytes = row_bytes_of(layer);
+        stride = layer->stride_x * layer->channels;
     }
 
     const int unit = unit_of(layer);
@@ -30,9 +30,9 @@ HELPER void multiply_tile(
         panel.stride = stride;
         if (layer->source == COPIED_ROWS)
             for (int row = tile.first; row < tile.last; row++)
-                multiply(&panel, windows + (row - tile.first) * rows * row_bytes, row * unit, unit);
+                multiply_bytes(&panel, windows + (row - tile.first) * rows * row_bytes, row * unit, unit);
         else
-            multiply(&panel, windows, tile.first, tile.last - tile.first);
+            multiply_bytes(&panel, windows, tile.first, tile.last - tile.first);
     }
 }
 
@@ -84,13 +84,13 @@ HELPER void global_average_pool_tile(
 }
 
 INNER void make_tile(
-    const layer_t *layer, const batch_t *batch, __global const uchar *constants, int tile, __global element *room)
+    const layer_t *layer, const batch_t *batch, __global const uchar *constants, int tile, __global uchar *room)
 {
     if (layer->kind == MAX_POOL)
         max_pool_tile(layer, batch, tile);
     else if (layer->kind == GLOBAL_AVERAGE_POOL)
         global_average_pool_tile(layer, batch, constants, tile);
-#if GROUP == 2
+#ifdef PAIRS
     else if (layer->source == WINOGRAD)
         winograd_tile(layer, batch, constants, tile, room);
 #endif

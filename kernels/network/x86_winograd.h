@@ -3,10 +3,9 @@
 //
 // In integers it is exact. Weights come transformed by twice their matrix, which has halves else, so that sums are 4 times
 // what they should be: they may wrap around on the way, since the last ones fit (`winograd.py` sees to that).
-// Transformed inputs have 10 bits and a sign, weights 11: elements must be shorts.
+// Transformed inputs have 10 bits and a sign, weights 11: they are shorts.
 #define POSITIONS 16  // of a unit: 4 x 4 inputs, of which 2 x 2 outputs are made
 
-typedef short short16_t __attribute__((ext_vector_type(16)));
 typedef uint uintv __attribute__((ext_vector_type(LANES)));
 
 // Where the inputs of a unit lie, or what stands for those outside.
@@ -26,9 +25,9 @@ HELPER void find_inputs(
         }
 }
 
-HELPER void transform_four(const short16_t *in, int step, short16_t *out)
+HELPER void transform_four(const shortv *in, int step, shortv *out)
 {
-    const short16_t a = in[0], b = in[step], c = in[2 * step], d = in[3 * step];
+    const shortv a = in[0], b = in[step], c = in[2 * step], d = in[3 * step];
     out[0] = a - c;
     out[step] = b + c;
     out[2 * step] = c - b;
@@ -38,19 +37,19 @@ HELPER void transform_four(const short16_t *in, int step, short16_t *out)
 // Inputs of the units `first` to `last` - 1 as `to` [POSITIONS][units][channels].
 INNER void transform_inputs(
     const layer_t *layer, const batch_t *batch, __global const uchar *constants, int first, int last,
-    __global element *to)
+    __global short *to)
 {
     __global const uchar *input = input_of(layer, batch);
     const long position_elements = (long)(last - first) * layer->channels;
     for (int unit = first; unit < last; unit++, to += layer->channels) {
         __global const uchar *from[4][4];
         find_inputs(layer, input, constants + layer->pad_value, unit, from);
-        for (int channel = 0; channel < layer->channels; channel += 16) {
-            short16_t values[POSITIONS];
+        for (int channel = 0; channel < layer->channels; channel += PANEL) {
+            shortv values[POSITIONS];
             #pragma unroll
             for (int i = 0; i < POSITIONS; i++)
                 values[i] = __builtin_convertvector(
-                    *(__global const uchar16_unaligned *)(from[i / 4][i % 4] + channel), short16_t);
+                    *(__global const panel_bytes_unaligned *)(from[i / 4][i % 4] + channel), shortv);
             #pragma unroll
             for (int x = 0; x < 4; x++)
                 transform_four(values + x, 4, values + x);
@@ -59,8 +58,7 @@ INNER void transform_inputs(
                 transform_four(values + 4 * y, 1, values + 4 * y);
             #pragma unroll
             for (int i = 0; i < POSITIONS; i++)
-                *(__global short16_unaligned *)(to + i * position_elements + channel) =
-                    __builtin_astype(values[i], short16);
+                *(__global shortv_unaligned *)(to + i * position_elements + channel) = values[i];
         }
     }
 }
@@ -124,13 +122,13 @@ INNER void finish_panel(
 
 // Some units of some panels.
 HELPER void winograd_tile(
-    const layer_t *layer, const batch_t *batch, __global const uchar *constants, int number, __global element *room)
+    const layer_t *layer, const batch_t *batch, __global const uchar *constants, int number, __global uchar *room)
 {
     const tile_t tile = tile_of(layer, batch, number);
     const int units = tile.last - tile.first;
-    const long position_elements = (long)units * layer->channels;
-    __global intv_unaligned *sums = (__global intv_unaligned *)(room + POSITIONS * position_elements);
-    transform_inputs(layer, batch, constants, tile.first, tile.last, room);
+    const long position_bytes = (long)units * layer->channels * 2;
+    __global intv_unaligned *sums = (__global intv_unaligned *)(room + POSITIONS * position_bytes);
+    transform_inputs(layer, batch, constants, tile.first, tile.last, (__global short *)room);
     for (int p = tile.first_panel; p < tile.last_panel; p++) {
         panel_t panel = panel_of(layer, batch, constants, p, layer->row_words * POSITIONS);
         panel.rows = 1;
@@ -139,7 +137,7 @@ HELPER void winograd_tile(
         panel.stride = layer->row_words * 4L;
         panel.raw = sums;
         for (int i = 0; i < POSITIONS; i++) {
-            multiply(&panel, (__global const uchar *)(room + i * position_elements), 0, units);
+            multiply_shorts(&panel, room + i * position_bytes, 0, units);
             panel.weights += layer->row_words * VECTORS;
             panel.raw += units * VECTORS;
         }

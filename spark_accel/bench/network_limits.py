@@ -8,6 +8,7 @@ from spark_accel.daemon import kernels, quiet_build
 
 _ROUNDS = 10_000_000  # some 100 ms: the kernel's clock of busy threads is some milliseconds off
 _SUMS = 12
+_BYTES_A_WORD = 4
 _SOURCE = """
 INNER void dots(__global int *x, int rounds)
 {
@@ -52,5 +53,5 @@ def multiplications_a_second(device: cl.Device, tier_name: str) -> float | None:
         kernel(queue, (items,), (1,), data, np.int32(_ROUNDS))
         queue.finish()
 
-    done = items * _ROUNDS * _SUMS * tier.defines["LANES"] * tier.defines["GROUP"]
+    done = items * _ROUNDS * _SUMS * tier.defines["LANES"] * _BYTES_A_WORD
     return done / least_seconds(multiply, device)[1]

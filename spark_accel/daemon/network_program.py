@@ -1,7 +1,7 @@
 """Turns a layer plan into what a kernel reads that runs the whole network: a table of layers, and constants.
 
 The tables are those of `kernels/network/x86_layers.h`; `opencl_launch.py` runs them. A tier's macros say how weights
-lie: in panels of LANES * VECTORS output channels and, within a panel, in words of GROUP inputs.
+lie: in panels of LANES * VECTORS output channels and, within a panel, in words of 32 bits. With PAIRS they are listed.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,18 @@ import numpy.typing as npt
 from spark_accel.daemon import winograd
 from spark_accel.daemon.activation_memory import ActivationMemory, assign
 from spark_accel.daemon.kernels import Tier
+from spark_accel.daemon.listed_words import listed_words
 from spark_accel.networks.plan import INPUT, Convolution, Dense, GlobalAveragePool, Layer, Plan, output_shape
 
-WEIGHTS = {  # their type by layout
-    "int8 [out / PANEL][kernel row][column, in / GROUP][PANEL][GROUP]": np.int8,
-    "int16 [out / PANEL][kernel row][column, in / GROUP][PANEL][GROUP]": np.int16,
-}
+WEIGHTS = (  # their layouts
+    "int8 [out / PANEL][kernel row][column, in / 4][PANEL][4]",
+    "int8 [out / PANEL][word][PANEL][4], words as listed",
+)
 
 IMAGES_A_GROUP = 4  # at most: enough that reading weights hardly counts
 SLACK = 64  # bytes behind whatever kernels read or write: they do so in whole vectors
-_WORD = 4
+_WORD = 4  # bytes in one
+_SHORTS = 2  # in one
 _KINDS = ("convolution", "max_pool", "global_average_pool", "dense")
 _SOURCES = ("in place", "copied windows", "copied rows", "winograd")
 _TILE_BYTES = 96 * 2**10  # of a tile's inputs: they stay in the second-level cache
@@ -126,17 +128,17 @@ class _Writer:
     def __init__(self, tier: Tier, places: dict[str, Place], constants: _Constants) -> None:
         self._places = places
         self._constants = constants
-        self._group = tier.defines["GROUP"]
         self._lanes = tier.defines["LANES"]
         self._panel = self._lanes * tier.defines["VECTORS"]
         self._pixels = tier.defines["PIXELS"]
-        self._weights = WEIGHTS[tier.layouts["weights"]]
+        self._pairs = tier.defines.get("PAIRS")
         self.room_bytes = SLACK
 
     def row(self, layer: Layer, shape: Shape) -> tuple[int, ...]:
         """The row of a layer whose input has this shape."""
         out_shape = (1, 1, len(layer.bias)) if isinstance(layer, Dense) else output_shape(layer, shape)
         residual = layer.residual if isinstance(layer, Convolution) else None
+        source = self._source(layer, shape, out_shape) if isinstance(layer, Convolution | Dense) else ""
         return (
             _KINDS.index(layer.kind),
             *(_NOWHERE if layer.input == INPUT else self._places[layer.input]),
@@ -145,8 +147,8 @@ class _Writer:
             *shape,
             *out_shape,
             *self._window(layer),
-            *self._tensors(layer),
-            *self._tiling(layer, shape, out_shape),
+            *self._tensors(layer, shape, out_shape, source),
+            *self._tiling(layer, shape, out_shape, source),
         )
 
     def _window(self, layer: Layer) -> tuple[int, ...]:
@@ -157,48 +159,51 @@ class _Writer:
         kernel = layer.weights.shape[1:3] if isinstance(layer, Convolution) else layer.kernel
         return *kernel, *layer.stride, *layer.padding[:2]
 
-    def _tensors(self, layer: Layer) -> tuple[int, ...]:
-        """Where weights, bias, multiplier, zero_point, pad_value and residual_multiplier start; 0 for none."""
+    def _tensors(self, layer: Layer, shape: Shape, out_shape: Shape, source: str) -> tuple[int, ...]:
+        """Where weights, bias, multiplier, zero_point, pad_value, residual_multiplier and lists start; 0 for none."""
         add = self._constants.add
         if isinstance(layer, Convolution):
+            weights = winograd.weights(layer.weights) if source == "winograd" else layer.weights
+            panels = _in_vectors(self._panels(weights))
+            row_bytes = _copied_pixels(layer, out_shape) * shape[2] if source == "copied rows" else panels.shape[3]
+            start, *lists = self._packed(panels, source, row_bytes)
             residual = 0
             if layer.residual_multiplier is not None:
                 residual = add(_in_parts(self._ordered(layer.residual_multiplier)))
-            weights = winograd.weights(layer.weights) if self._by_winograd(layer) else layer.weights
             return (
-                add(self._packed(_in_vectors(self._panels(weights)))),
+                start,
                 add(self._ordered(layer.bias)),
                 add(self._ordered(layer.multiplier)),
                 add(self._filled(layer.zero_point.astype(np.int16))),
                 add(np.pad(layer.pad_value, (0, SLACK))),
                 residual,
+                *lists,
             )
         if isinstance(layer, Dense):
-            weights = self._packed(self._panels(layer.weights[:, np.newaxis, np.newaxis]))
-            return add(weights), add(self._filled(layer.bias)), add(self._filled(layer.multiplier)), 0, 0, 0
+            panels = self._panels(layer.weights[:, np.newaxis, np.newaxis])
+            start, *lists = self._packed(panels, source, panels.shape[3])
+            return start, add(self._filled(layer.bias)), add(self._filled(layer.multiplier)), 0, 0, 0, *lists
         if isinstance(layer, GlobalAveragePool):
-            return 0, 0, add(self._ordered(layer.multiplier)), 0, 0, 0
-        return 0, 0, 0, 0, 0, 0
+            return 0, 0, add(self._ordered(layer.multiplier)), 0, 0, 0, 0, 0
+        return (0,) * 8
 
-    def _tiling(self, layer: Layer, shape: Shape, out_shape: Shape) -> tuple[int, ...]:
+    def _tiling(self, layer: Layer, shape: Shape, out_shape: Shape, source: str) -> tuple[int, ...]:
         """row_words, source, tile_units, tile_panels."""
         if not isinstance(layer, Convolution | Dense):
             return 0, 0, 0, 0
         rows, columns = layer.weights.shape[1:3] if isinstance(layer, Convolution) else (1, 1)
-        row_words = -(-columns * shape[2] // self._group)
+        row_words = -(-columns * shape[2] // _WORD)
         panels = -(-out_shape[2] // self._panel)
         tile_panels = min(panels, max(1, _TILE_CHANNELS // self._panel))
         dots = rows * row_words * tile_panels * self._panel // self._lanes  # a pixel
         unit_bytes = rows * row_words * _WORD
         step, wanted = self._pixels, prod(out_shape[:2])  # units that are made at once; those of an image
-        source = self._source(layer, shape, out_shape)
         if isinstance(layer, Convolution) and source == "copied rows":
-            pixels = (out_shape[1] - 1) * layer.stride[1] + columns
-            unit_bytes = rows * pixels * shape[2] * _WORD // self._group
+            unit_bytes = rows * _copied_pixels(layer, out_shape) * shape[2]
             dots *= out_shape[1]
             step, wanted = 1, out_shape[0]
         elif source == "winograd":
-            row_words = shape[2] // self._group
+            row_words = shape[2] // _SHORTS
             unit_bytes = winograd.POSITIONS * (row_words + self._panel) * _WORD  # inputs and sums
             dots = winograd.POSITIONS * row_words * tile_panels * self._panel // self._lanes
             wanted = -(-out_shape[0] // 2) * -(-out_shape[1] // 2)
@@ -211,25 +216,23 @@ class _Writer:
 
     def _source(self, layer: Convolution | Dense, shape: Shape, out_shape: Shape) -> str:
         """How windows are read. Rows are copied where they are long enough for blocks of pixels, and overlap."""
-        if self._reads_in_place(layer, shape):
+        if _lie_as_windows(layer, shape):
             return "in place"
-        if self._by_winograd(layer):
+        if self._pairs and isinstance(layer, Convolution) and winograd.suits(layer):
             return "winograd"
         if isinstance(layer, Dense) or out_shape[1] < 2 * self._pixels or layer.stride[1] >= layer.weights.shape[2]:
             return "copied windows"
         return "copied rows"
 
-    def _reads_in_place(self, layer: Convolution | Dense, shape: Shape) -> bool:
-        """Whether inputs lie as they are multiplied: bytes, one window behind the other."""
-        if self._weights is not np.int8 or shape[2] % self._group:
-            return False
-        if isinstance(layer, Dense):
-            return True
-        return layer.weights.shape[1:3] == (1, 1) and layer.stride == (1, 1) and not any(layer.padding)
-
-    def _by_winograd(self, layer: Layer) -> bool:
-        """Whether the layer takes fewer products so, of elements that hold them."""
-        return self._weights is np.int16 and isinstance(layer, Convolution) and winograd.suits(layer)
+    def _packed(self, panels: npt.NDArray[Any], source: str, row_bytes: int) -> tuple[int, int, int]:
+        """Where weights start, which are `_panels`, and the lists of panels' first words and of offsets; 0 for none."""
+        add = self._constants.add
+        if source == "winograd":
+            return add(_words(panels.astype(np.int16), _SHORTS)), 0, 0
+        if not self._pairs:
+            return add(_words(panels, _WORD)), 0, 0
+        listed = listed_words(panels, row_bytes, self._pairs)
+        return add(listed.weights), add(listed.starts), add(listed.offsets)
 
     def _filled(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A value a channel, zeros behind them."""
@@ -243,13 +246,27 @@ class _Writer:
         """Weights [out, row, column, in] as [panels, PANEL, row, column and in], zeros up to whole words."""
         out, rows, columns, channels = weights.shape
         by_row = weights.reshape(out, rows, columns * channels)
-        filled = np.pad(by_row, ((0, -out % self._panel), (0, 0), (0, -(columns * channels) % self._group)))
+        filled = np.pad(by_row, ((0, -out % self._panel), (0, 0), (0, -(columns * channels) % _WORD)))
         return filled.reshape(-1, self._panel, *filled.shape[1:])
 
-    def _packed(self, panels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The same as the kernels read them, [panels, row, word, PANEL, GROUP]."""
-        words = panels.reshape(*panels.shape[:3], -1, self._group)
-        return words.transpose(0, 2, 3, 1, 4).astype(self._weights)
+
+def _lie_as_windows(layer: Convolution | Dense, shape: Shape) -> bool:
+    """Whether inputs lie as they are multiplied: in whole words, one window behind the other."""
+    if shape[2] % _WORD:
+        return False
+    if isinstance(layer, Dense):
+        return True
+    return bool(layer.weights.shape[1:3] == (1, 1) and layer.stride == (1, 1) and not any(layer.padding))
+
+
+def _copied_pixels(layer: Convolution, out_shape: Shape) -> int:
+    """Of a row of inputs that a row of outputs meets."""
+    return (out_shape[1] - 1) * layer.stride[1] + int(layer.weights.shape[2])
+
+
+def _words(panels: npt.NDArray[Any], group: int) -> npt.NDArray[Any]:
+    """`_panels` as kernels read them, [panels, row, word, PANEL, group]."""
+    return panels.reshape(*panels.shape[:3], -1, group).transpose(0, 2, 3, 1, 4)
 
 
 def _in_vectors(panels: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -16,7 +16,7 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from spark_accel.errors import ModelError
-from spark_accel.networks import calibration_images, fold, plan, staging
+from spark_accel.networks import calibration_images, channel_order, fold, plan, staging
 from spark_accel.networks import labels as class_labels
 from spark_accel.networks.graph import Graph
 from spark_accel.networks.plan import Plan
@@ -155,7 +155,7 @@ def _import_graph(
     folder = calibration or calibration_images.PHOTOGRAPHS
     images = calibration_images.read(folder, (network.height, network.width), origin.resize)
     with tqdm(total=len(network.layers), desc=f"quantise {name}", unit="layer", disable=not progress) as bar:
-        quantised = quantise(network, images, bar.update)
+        quantised = channel_order.paired(quantise(network, images, bar.update))
     facts = {
         "resize": str(origin.resize),
         "crop": str(min(network.height, network.width)),
