@@ -1,4 +1,4 @@
-"""Words for products that are added two by two in 16 bits: the same sums, no pair that does not fit, hardly more words."""
+"""Words of which products are added two by two in 16 bits: the same sums, no pair that does not fit, few more words."""
 
 import numpy as np
 import numpy.typing as npt
