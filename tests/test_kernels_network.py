@@ -29,6 +29,7 @@ from spark_accel.daemon.reference_network import ReferenceNetwork
 from spark_accel.networks import reference
 from spark_accel.networks.plan import (
     MAX_RESIDUAL_MULTIPLIER,
+    Convolution,
     Dense,
     GlobalAveragePool,
     Layer,
@@ -192,11 +193,16 @@ def test_large_weights_beside_each_other_do_not_saturate(
     layer = random_convolution(rng, shape, 35, kernel, input="x", relu=False)
     layer = replace(layer, weights=rng.choice(sorted(weights), layer.weights.shape).astype(np.int8))
     plan = plan_around(rng, shape, replace(layer, pad_value=np.full(shape[2], 255, np.uint8)))
-    first = replace(
-        plan.layers[0], weights=np.zeros_like(plan.layers[0].weights), zero_point=np.full(shape[2], 255, np.uint8)
+    whatever = plan.layers[0]
+    assert isinstance(whatever, Convolution)
+    white = replace(
+        whatever,
+        weights=np.zeros_like(whatever.weights),
+        bias=np.zeros_like(whatever.bias),
+        zero_point=np.full(shape[2], 255, np.uint8),
     )
 
-    assert_equals_reference(target, replace(plan, layers=(first, *plan.layers[1:])), random_images(rng, plan, 3))
+    assert_equals_reference(target, replace(plan, layers=(white, *plan.layers[1:])), random_images(rng, plan, 3))
 
 
 def test_a_residual_counts_exactly_up_to_the_largest_multiplier(target: Target) -> None:

@@ -1,5 +1,5 @@
-// multiply_ELEMENTS_N: the panel's outputs for `blocks` times N pixels, from `pixel` on, whose inputs start at `windows`. Included
-// once for each N up to PIXELS, so that all sums stay in registers.
+// multiply_ELEMENTS_N: the panel's outputs for `blocks` times N pixels, from `pixel` on, whose inputs start at `windows`.
+// Included once for each N up to PIXELS, so that all sums stay in registers.
 INNER void MULTIPLY_N(N)(const panel_t *of, __global const uchar *windows, int pixel, int blocks)
 {
     const panel_t panel = *of;  // a copy of our own, which no store can change

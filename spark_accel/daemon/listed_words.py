@@ -2,7 +2,8 @@
 
 It is exact where two weights are at most `most` together. So no two with more are in one of the two pairs of a word:
 words may start at any input of a kernel row, and have zeros for inputs that other words have. What follows a pair that
-does not fit moves by one input, which costs a quarter of a word. `networks/channel_order.py` leaves few such pairs.
+does not fit moves by one input, which costs a quarter of a word, three at the start of a row.
+`networks/channel_order.py` leaves few such pairs.
 """
 
 from typing import NamedTuple
@@ -28,9 +29,9 @@ class ListedWords(NamedTuple):
 
 
 class _Cut(NamedTuple):
-    """The words of a kernel row, all [words]: each one's panel, the input it starts at, and the inputs it is for."""
+    """Words, all [words]: each one's row of a panel, the input it starts at, and the inputs it is for."""
 
-    panel: Integers
+    row: Integers
     start: Integers
     first: Integers
     end: Integers
@@ -38,49 +39,44 @@ class _Cut(NamedTuple):
 
 def listed_words(panels: Int8, row_bytes: int, most: int) -> ListedWords:
     """The words of weights [panels, PANEL, kernel row, terms]; a window has its rows `row_bytes` from each other."""
-    cuts, offsets, weights = [], [], []
-    for y in range(panels.shape[2]):
-        row = panels[:, :, y]
-        cut = _cut(_misfits(row, most))
-        cuts.append(cut.panel)
-        offsets.append(y * row_bytes + cut.start)
-        weights.append(_weights(row, cut))
-    number = np.concatenate(cuts)
-    order = np.argsort(number, kind="stable")
-    starts = np.searchsorted(number[order], np.arange(len(panels) + 1))
-    return ListedWords(
-        starts.astype(np.int32), np.concatenate(offsets)[order].astype(np.int32), np.concatenate(weights)[order]
-    )
+    count, size, rows, terms = panels.shape
+    by_row = panels.transpose(0, 2, 1, 3).reshape(count * rows, size, terms)
+    cut = _cut(_misfits(by_row, most))
+    starts = np.searchsorted(cut.row, rows * np.arange(count + 1))
+    offsets = cut.row % rows * row_bytes + cut.start
+    return ListedWords(starts.astype(np.int32), offsets.astype(np.int32), _weights(by_row, cut))
 
 
-def _misfits(row: Int8, most: int) -> npt.NDArray[np.bool_]:
-    """[panels, terms]: whether a term and the next one can't be a pair in one of the panel's channels."""
-    weights = np.pad(row.astype(np.int16), ((0, 0), (0, 0), (0, 1)))
+def _misfits(rows: Int8, most: int) -> npt.NDArray[np.bool_]:
+    """[rows, terms]: whether a term and the next can't be a pair in one of the channels, of [rows, PANEL, terms]."""
+    weights = np.pad(rows.astype(np.int16), ((0, 0), (0, 0), (0, 1)))
     misfits: npt.NDArray[np.bool_] = (np.abs(weights[:, :, :-1] + weights[:, :, 1:]) > most).any(axis=1)
     return misfits
 
 
 def _cut(misfits: npt.NDArray[np.bool_]) -> _Cut:
-    """Cuts the row of each panel into words, as long as pairs fit: all panels at once, word by word."""
+    """Cuts rows into words, as long as pairs fit: all rows at once, word by word. The words are in rows' order."""
     terms = misfits.shape[1]
     misfits = np.pad(misfits, ((0, 0), (0, _WORD)))
     parts = []
-    panel = np.arange(len(misfits))
+    row = np.arange(len(misfits))
     first = np.zeros(len(misfits), np.int64)
-    while len(panel):
-        alone = misfits[panel, first]  # so that it is the second of the first pair
+    while len(row):
+        alone = misfits[row, first]  # so that it is the second of the first pair
         start = np.maximum(first - alone, 0)
-        end = start + 2 + np.where(misfits[panel, start + 2], 1, 2)
+        end = start + 2 + np.where(misfits[row, start + 2], 1, 2)
         end = np.where(alone & (first == 0), 1, end)
-        parts.append((panel, start, first, np.minimum(end, terms)))
+        parts.append((row, start, first, np.minimum(end, terms)))
         left = end < terms
-        panel, first = panel[left], end[left]
-    return _Cut(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+        row, first = row[left], end[left]
+    words = _Cut(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    order = np.argsort(words.row, kind="stable")
+    return _Cut(*(part[order] for part in words))
 
 
-def _weights(row: Int8, cut: _Cut) -> Int8:
-    """[words, PANEL, 4] of a row [panels, PANEL, terms]."""
+def _weights(rows: Int8, cut: _Cut) -> Int8:
+    """[words, PANEL, 4] of rows [rows, PANEL, terms]."""
     at = cut.start[:, np.newaxis] + np.arange(_WORD)
     taken = (at >= cut.first[:, np.newaxis]) & (at < cut.end[:, np.newaxis])
-    weights = np.pad(row, ((0, 0), (0, 0), (0, _WORD)))[cut.panel[:, np.newaxis], :, at]  # [words, 4, PANEL]
+    weights = np.pad(rows, ((0, 0), (0, 0), (0, _WORD)))[cut.row[:, np.newaxis], :, at]  # [words, 4, PANEL]
     return np.ascontiguousarray(np.where(taken[..., np.newaxis], weights, 0).transpose(0, 2, 1))

@@ -228,7 +228,7 @@ class _Writer:
         """Where weights start, which are `_panels`, and the lists of panels' first words and of offsets; 0 for none."""
         add = self._constants.add
         if source == "winograd":
-            return add(_words(panels.astype(np.int16), _SHORTS)), 0, 0
+            return add(_words(panels, _SHORTS)), 0, 0
         if not self._pairs:
             return add(_words(panels, _WORD)), 0, 0
         listed = listed_words(panels, row_bytes, self._pairs)

@@ -25,7 +25,7 @@ _TRIED = 32  # neighbours for a channel: with all of them there are hardly fewer
 def paired(plan: Plan) -> Plan:
     """A plan with the same logits, in which neighbours fit as far as that was found."""
     groups = _groups(plan)
-    weights = defaultdict(list)
+    weights = defaultdict(list)  # but for those of the dense layer, which has little to multiply
     for layer in plan.layers:
         if isinstance(layer, Convolution) and groups[layer.input] != INPUT and not _is_made_of_shorts(layer):
             by_channel = np.moveaxis(layer.weights, 3, 0)
@@ -47,12 +47,15 @@ def _groups(plan: Plan) -> Mapping[str, str]:
 
 
 def _is_made_of_shorts(layer: Convolution) -> bool:
-    """Whether Winograd's algorithm is for it (`daemon/winograd.py`), which does not multiply bytes."""
+    """Whether its shape is one for Winograd's algorithm (`daemon/winograd.py`), which does not multiply bytes."""
     return layer.weights.shape[1:3] == (3, 3) and layer.stride == (1, 1)
 
 
 def _order(weights: npt.NDArray[np.int16]) -> Order:
-    """Pair by pair, of weights [channels, products]. Channels with large weights choose first; misfits come last."""
+    """Pair by pair, of weights [channels, products]. Channels with large weights choose first.
+
+    Pairs with most misfits come last: behind one, words start at odd channels and hold neighbours that nobody paired.
+    """
     random = np.random.default_rng(0)
     size = (weights.astype(np.float32) ** 4).sum(axis=1)
     free = np.ones(len(weights), bool)
