@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import DEVICE
+from network_targets import Target, assert_equals_reference, plan_around
 from plans import Shape, random_convolution, random_dense, random_images, random_plan
 
 from spark_accel.daemon import activation_memory, kernels, network_program, opencl_launch, opencl_layers, opencl_network
@@ -30,14 +30,10 @@ from spark_accel.networks import reference
 from spark_accel.networks.plan import (
     MAX_RESIDUAL_MULTIPLIER,
     Convolution,
-    Dense,
     GlobalAveragePool,
-    Layer,
     MaxPool,
     Plan,
-    output_shape,
 )
-from spark_accel.networks.plan import validate as validate_plan
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -55,16 +51,6 @@ TIERS = [tier.name for tier in kernels.tiers(kernels.folder() / "network") if ti
 @pytest.fixture(scope="module")
 def device() -> cl.Device:
     return DEVICE
-
-
-class Target(NamedTuple):
-    """A device and a tier that it can run."""
-
-    device: cl.Device
-    tier: str
-
-    def network(self, plan: Plan, max_batch: int) -> OpenCLNetwork:
-        return OpenCLNetwork(plan, self.device, max_batch, self.tier)
 
 
 @pytest.fixture(scope="module", params=TIERS)
@@ -96,37 +82,6 @@ def windows(
     least = [max(0, kernel[0] - height - padding[0]), max(0, kernel[1] - width - padding[1])]
     after = [draw(st.integers(least[axis], kernel[axis] - 1)) for axis in (0, 1)]
     return kernel, stride, (padding[0], padding[1], after[0], after[1])
-
-
-def plan_around(rng: np.random.Generator, shape: Shape, *layers: Layer) -> Plan:
-    """`layers` from activation `x` of this shape to `y`, with what makes them a network."""
-    height, width, channels = shape
-    shapes = {"x": shape}
-    for layer in layers:
-        assert not isinstance(layer, Dense)
-        shapes[layer.output] = output_shape(layer, shapes[layer.input])
-    first = random_convolution(rng, (height, width, 3), channels, (1, 1), output="x", relu=False)
-    rows, columns, out = shapes["y"]
-    average = GlobalAveragePool("average", "y", "average", np.full(out, 1 / (rows * columns), np.float32))
-    plan = Plan(height, width, (first, *layers, average, random_dense(rng, out, 5, input="average")))
-    validate_plan(plan)
-    return plan
-
-
-def assert_equals_reference(target: Target, plan: Plan, images: UInt8) -> None:
-    with pytest.MonkeyPatch.context() as patch:  # all images have activations of their own, to be looked at
-        patch.setattr(opencl_launch, "group_size", lambda n, _: n)
-        patch.setattr(network_program, "best_split", lambda _: 0)
-        patch.setattr(opencl_layers, "_PASS_BYTES", 2**30)
-        network = target.network(plan, len(images))
-        logits = network.run(images)
-        found = {name: network.execution.activation(name, len(images)) for name in ("y", "average")}
-
-    expected = dict(reference.activations(plan, images))
-    np.testing.assert_array_equal(found["y"], expected["y"])
-    np.testing.assert_array_equal(found["average"], expected["average"])
-    assert logits.dtype == np.float32
-    np.testing.assert_array_equal(logits.view(np.uint32), expected["logits"].view(np.uint32))
 
 
 @settings(max_examples=150, deadline=None)

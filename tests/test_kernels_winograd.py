@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import DEVICE
+from network_targets import Target, assert_equals_reference, plan_around
 from plans import Shape, random_convolution, random_images
-from test_kernels_network import Target, assert_equals_reference, plan_around
 
-from spark_accel.daemon import kernels, winograd
+from spark_accel.daemon import kernels
 from spark_accel.daemon.devices import properties
+from spark_accel.networks import winograd
 
 TIER = "x86-avx2"
 sides = st.integers(1, 13)

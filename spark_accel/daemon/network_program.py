@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spark_accel.daemon import winograd
 from spark_accel.daemon.activation_memory import ActivationMemory, assign
 from spark_accel.daemon.kernels import Tier
 from spark_accel.daemon.listed_words import listed_words
+from spark_accel.networks import winograd
 from spark_accel.networks.plan import INPUT, Convolution, Dense, GlobalAveragePool, Layer, Plan, output_shape
 
 WEIGHTS = (  # their layouts

@@ -13,6 +13,7 @@ from operator import itemgetter
 import numpy as np
 import numpy.typing as npt
 
+from spark_accel.networks import winograd
 from spark_accel.networks.plan import INPUT, Convolution, Dense, GlobalAveragePool, Layer, Plan
 
 Order = npt.NDArray[np.intp] | slice
@@ -25,9 +26,9 @@ _TRIED = 32  # neighbours for a channel: with all of them there are hardly fewer
 def paired(plan: Plan) -> Plan:
     """A plan with the same logits, in which neighbours fit as far as that was found."""
     groups = _groups(plan)
-    weights = defaultdict(list)  # but for those of the dense layer, which has little to multiply
+    weights = defaultdict(list)  # but for the dense layer's, which are few, and Winograd's, which are no bytes
     for layer in plan.layers:
-        if isinstance(layer, Convolution) and groups[layer.input] != INPUT and not _is_made_of_shorts(layer):
+        if isinstance(layer, Convolution) and groups[layer.input] != INPUT and not winograd.suits(layer):
             by_channel = np.moveaxis(layer.weights, 3, 0)
             weights[groups[layer.input]].append(by_channel.reshape(len(by_channel), -1))
     orders = {group: _order(np.concatenate(each, axis=1).astype(np.int16)) for group, each in weights.items()}
@@ -44,11 +45,6 @@ def _groups(plan: Plan) -> Mapping[str, str]:
         else:
             groups[layer.output] = layer.output if layer.residual is None else groups[layer.residual]
     return groups
-
-
-def _is_made_of_shorts(layer: Convolution) -> bool:
-    """Whether its shape is one for Winograd's algorithm (`daemon/winograd.py`), which does not multiply bytes."""
-    return layer.weights.shape[1:3] == (3, 3) and layer.stride == (1, 1)
 
 
 def _order(weights: npt.NDArray[np.int16]) -> Order:
