@@ -3,6 +3,7 @@
 #include "x86_panel.h"
 #define ELEMENTS bytes
 #define PRODUCTS DOT
+#define RAW 0
 #ifdef PAIRS
 #define LISTED 1
 #endif
@@ -10,6 +11,7 @@
 #ifdef PAIRS
 #define ELEMENTS shorts
 #define PRODUCTS DOT_SHORTS
+#define RAW 1
 #include "x86_multiply_any.h"
 #endif
 #include "x86_layers.h"

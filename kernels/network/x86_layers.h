@@ -122,13 +122,14 @@ HELPER panel_t panel_of(const layer_t *layer, const batch_t *batch, __global con
     const int channel = p * PANEL;
     const int image_bytes = layer->out_height * layer->out_width * layer->out_channels;
     panel_t panel;
-    panel.weights = (__global const intv *)(constants + layer->weights + channel * depth * 4L);
+    long first_word = p * (long)depth;
     if (layer->offsets) {
         __global const int *starts = (__global const int *)(constants + layer->starts) + p;
-        panel.weights = (__global const intv *)(constants + layer->weights) + (long)starts[0] * VECTORS;
-        panel.offsets = (__global const int *)(constants + layer->offsets) + starts[0];
+        first_word = starts[0];
+        panel.offsets = (__global const int *)(constants + layer->offsets) + first_word;
         panel.words = starts[1] - starts[0];
     }
+    panel.weights = (__global const intv *)(constants + layer->weights) + first_word * VECTORS;
     panel.bias = (__global const intv *)(constants + layer->bias) + p * VECTORS;
     panel.multiplier = (__global const floatv *)(constants + layer->multiplier) + p * VECTORS;
     panel.zero_point = (__global const shortv *)(constants + layer->zero_point) + p;
@@ -136,7 +137,6 @@ HELPER panel_t panel_of(const layer_t *layer, const batch_t *batch, __global con
     panel.residual = layer->residual.before < 0 ? 0 : activation(batch, layer->residual, image_bytes) + channel;
     panel.output = activation(batch, layer->output, image_bytes) + channel;
     panel.logits = layer->kind == DENSE ? batch->logits + (long)batch->first * batch->classes + channel : 0;
-    panel.raw = 0;
     panel.channels = layer->out_channels;
     panel.stored = layer->out_channels - channel;
     return panel;

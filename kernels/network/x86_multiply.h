@@ -10,9 +10,9 @@ INNER void MULTIPLY_N(N)(const panel_t *of, __global const uchar *windows, int p
         for (int p = 0; p < N; p++)
             #pragma unroll
             for (int v = 0; v < VECTORS; v++)
-                sums[p][v] = panel.raw ? (intv)(0) : panel.bias[v];
+                sums[p][v] = RAW ? (intv)(0) : panel.bias[v];
 
-        if (panel.residual && !panel.raw)
+        if (panel.residual && !RAW)
             #pragma unroll
             for (int p = 0; p < N; p++)
                 __builtin_prefetch(panel.residual + (long)(pixel + p) * panel.channels);
@@ -53,7 +53,7 @@ INNER void MULTIPLY_N(N)(const panel_t *of, __global const uchar *windows, int p
         finish_two(&panel, &finish, pixel + p, residual, sums[p], sums[p + 1]); \
     if (N % 2) \
         finish_one(&panel, &finish, pixel + N - 1, residual, sums[N - 1])
-        if (panel.raw)
+        if (RAW)
             #pragma unroll
             for (int p = 0; p < N; p++)
                 #pragma unroll

@@ -1,4 +1,5 @@
-// For one kind of ELEMENTS, of which PRODUCTS adds up the products of a word; LISTED if the words of a panel are.
+// For one kind of ELEMENTS, of which PRODUCTS adds up the products of a word; LISTED if the words of a panel are,
+// RAW (or 0) if the sums of products are all that is wanted.
 #define MULTIPLY JOIN(multiply_, ELEMENTS)
 #define MULTIPLY_N(n) JOIN(JOIN(MULTIPLY, _), n)
 #define N 1
@@ -61,6 +62,7 @@ HELPER void MULTIPLY(const panel_t *panel, __global const uchar *windows, int pi
 }
 #undef MULTIPLY_N
 #undef MULTIPLY
+#undef RAW
 #undef LISTED
 #undef PRODUCTS
 #undef ELEMENTS

@@ -209,8 +209,7 @@ __kernel void network(
     if (get_global_id(0) == 0)
         for (int i = 0; i < used; i++)
             next_progress[i].next = next_progress[i].done = 0;
-    run(&network, progress, get_global_id(0), get_global_size(0),
-        rooms + get_global_id(0) * room, ticks);
+    run(&network, progress, get_global_id(0), get_global_size(0), rooms + get_global_id(0) * room, ticks);
     if (ticks)
         __atomic_fetch_add(ticks + layer_count, clock_now() - start, __ATOMIC_RELAXED);
 }

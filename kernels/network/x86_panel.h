@@ -9,7 +9,7 @@ typedef struct {
     __global const uchar *residual;            // of the panel's first channel at pixel 0, or null
     __global uchar *output;                    // likewise
     __global float *logits;                    // likewise; null where `output` is wanted
-    __global intv_unaligned *raw;              // for the products' sums alone, [pixel][VECTORS]; null otherwise
+    __global intv_unaligned *raw;              // for the products' sums alone, [pixel][VECTORS], where they are RAW
     int words;                                 // that are listed
     int rows, row_words;                       // of inputs, where they are not
     long row_bytes, stride;                    // from one row of inputs to the next, from one pixel's to the next one's
