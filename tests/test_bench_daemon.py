@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from spark_accel.bench import daemon, identity_servers, random_network
+from spark_accel.bench import added_latency_triton, daemon, identity_servers, random_network
+from spark_accel.bench.added_latency import Added, of_requests
 from spark_accel.bench.options import Options
+
+_MISSING = identity_servers.triton_missing()
+needs_triton = pytest.mark.skipif(bool(_MISSING), reason=_MISSING)
 
 
 def test_ours_is_measured_and_a_triton_that_is_not_there_is_skipped_by_name(
@@ -29,6 +33,41 @@ def test_ours_is_measured_and_a_triton_that_is_not_there_is_skipped_by_name(
     ]
     assert [one["batch"] for one in result["added"]] == [1, 32]
     assert all(0 < one["added"] < one["round_trip"] for one in result["added"])
+    assert result["added_in_triton"] == []
+    assert [row[0] for row in result["tables"][1]["rows"]] == ["batch 1", "batch 32"]
+    assert result["tables"][1]["notes"] == []
+
+
+def test_what_is_added_is_the_median_of_differences_without_the_first_request() -> None:
+    found = iter([(900.0, 1.0), *[(20.0, 19.0)] * 5, (40.0, 36.0), *[(50.0, 48.0)] * 6])
+
+    assert of_requests(8, lambda: next(found), seconds=0) == Added(8, 12, round_trip=45.0, worker=42.0, added=2.0)
+
+
+@needs_triton
+def test_in_triton_a_model_works_as_long_as_the_network_did(tmp_path: Path) -> None:
+    networks = [Added(1, 12, 0, 5.0, 0), Added(32, 12, 0, 50.0, 0)]
+
+    found = added_latency_triton.measure(networks, tmp_path, seconds=0.2)
+
+    assert [one.batch for one in found] == [1, 32]
+    assert all(one.worker >= network.worker for one, network in zip(found, networks, strict=True))
+    assert all(0 < one.added < one.round_trip for one in found)
+
+
+@needs_triton
+def test_each_batch_stands_beside_what_triton_adds(tmp_path: Path) -> None:
+    network = random_network.write(tmp_path / "tiny.onnx", side=32, thinner=8, stages=1, classes=5)
+
+    result = daemon.measure(Options(peers=("triton",), model=str(network), rounds=1, seconds=0.2), counts=(1,))
+
+    assert [one["batch"] for one in result["added_in_triton"]] == [1, 32]
+    assert [row[0] for row in result["tables"][1]["rows"]] == [
+        "batch 1",
+        "batch 1, as long in Triton, Python backend",
+        "batch 32",
+        "batch 32, as long in Triton, Python backend",
+    ]
 
 
 def test_an_environment_without_triton_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ requests.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -54,6 +55,18 @@ def measure(inputs: NetworkInputs, given: dict[str, str], folder: Path, seconds:
         end_daemon(chosen)
 
 
+def of_requests(batch: int, request: Callable[[], tuple[float, float]], seconds: float) -> Added:
+    """Of requests of one size, one after the other; `request` makes one, and gives its round trip and the worker's own
+    time, in milliseconds."""
+    request()  # the first one of a size
+    found: list[tuple[float, float]] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(found) < _REQUESTS:
+        found.append(request())
+    round_trips, workers = zip(*found, strict=True)
+    return Added(batch, len(found), median(round_trips), median(workers), median(whole - own for whole, own in found))
+
+
 class _Asked:
     """A network in a daemon."""
 
@@ -61,29 +74,22 @@ class _Asked:
         self._client = client
         self._network = network
         self._statistics = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        self._taken = 0.0  # by the worker so far, milliseconds
 
     def added(self, images: npt.NDArray[np.uint8], seconds: float) -> Added:
         """Of requests for these images, one after the other."""
         region = self._client.region(images.nbytes)
         region.array.reshape(images.shape)[:] = images
-        self._round_trip(region, len(images))  # the first one of a size
-        round_trips: list[float] = []
-        workers: list[float] = []
-        end = time.perf_counter() + seconds
-        before = self._worker_milliseconds()
-        while time.perf_counter() < end or len(workers) < _REQUESTS:
-            round_trips.append(self._round_trip(region, len(images)))
-            after = self._worker_milliseconds()
-            workers.append(after - before)
-            before = after
+        added = of_requests(len(images), lambda: self._request(region, len(images)), seconds)
         region.close()
-        added = [whole - own for whole, own in zip(round_trips, workers, strict=True)]
-        return Added(len(images), len(added), median(round_trips), median(workers), median(added))
+        return added
 
-    def _round_trip(self, region: Region, count: int) -> float:
+    def _request(self, region: Region, count: int) -> tuple[float, float]:
         start = time.perf_counter()
         self._client.classify(self._network, region, count, 5).result()
-        return (time.perf_counter() - start) * 1e3
+        round_trip = (time.perf_counter() - start) * 1e3
+        before, self._taken = self._taken, self._worker_milliseconds()
+        return round_trip, self._taken - before
 
     def _worker_milliseconds(self) -> float:
         """All that the worker has taken for the network's requests: to read them, to run, to write the answers."""

@@ -2,7 +2,7 @@
 
 Both run a model that answers its input, in a process beside the server, and take turns, round by round, with the same
 clients: 1, 8 and 64 processes on the cores that the servers have, too. Ours listens on a Unix socket, as always, Triton
-on a local port.
+on a local port. What ours adds to a network stands beside what Triton adds to a model that works as long.
 """
 
 import tempfile
@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from spark_accel.bench import added_latency, identity_clients, identity_servers
+from spark_accel.bench import added_latency, added_latency_triton, identity_clients, identity_servers
 from spark_accel.bench.added_latency import Added
 from spark_accel.bench.identity_clients import VALUES, Turn
 from spark_accel.bench.network_inputs import prepare
@@ -35,6 +35,10 @@ _WAKING = (
     "a Unix socket wakes gRPC's client once more, when the server has read the request; a TCP socket, on which Triton"
     " listens, does not"
 )
+_AS_LONG = (
+    "in Triton a model keeps all cores and memory busy for the time that our worker took, and answers how long that"
+    " was: its worker's own time"
+)
 _OURS = _Server("spark-accel", "spark-accel's daemon", lambda: "", identity_servers.daemon)
 _TRITON = _Server("triton", "Triton, Python backend", identity_servers.triton_missing, identity_servers.triton)
 
@@ -54,6 +58,7 @@ def measure(options: Options, counts: Sequence[int] = CLIENTS) -> dict[str, Any]
     with tempfile.TemporaryDirectory(prefix="accel-bench-") as folder:
         inputs = prepare(options, Path(folder))
         added = added_latency.measure(inputs, options.settings, Path(folder), options.seconds)
+        in_triton = added_latency_triton.measure(added, Path(folder), options.seconds) if _TRITON in servers else []
     skipped = [{"title": server.title, "reason": reason} for server, reason in reasons.items() if reason]
     contenders = [
         {
@@ -68,7 +73,8 @@ def measure(options: Options, counts: Sequence[int] = CLIENTS) -> dict[str, Any]
         "skipped": skipped,
         "network": inputs.name,
         "added": [asdict(one) for one in added],
-        "tables": [_table(servers, turns, skipped), _added_table(inputs.name, added)],
+        "added_in_triton": [asdict(one) for one in in_triton],
+        "tables": [_table(servers, turns, skipped), _added_table(inputs.name, added, in_triton)],
         "headlines": _headlines(turns),
     }
 
@@ -117,13 +123,15 @@ def _headlines(turns: Mapping[str, _Turns]) -> list[dict[str, Any]]:
     ]
 
 
-def _added_table(network: str, added: Sequence[Added]) -> dict[str, Any]:
+def _added_table(network: str, added: Sequence[Added], in_triton: Sequence[Added]) -> dict[str, Any]:
+    rows = {f"batch {one.batch}": one for one in added}
+    rows |= {f"batch {one.batch}, as long in {_TRITON.title}": one for one in in_triton}
     return {
         "title": f"What the daemon adds to a network ({network}): one client, images in a region; medians, ms",
         "columns": ["", "round trip", "the worker's own time", "added", "requests"],
         "rows": [
-            [f"batch {one.batch}", f"{one.round_trip:.2f}", f"{one.worker:.2f}", f"{one.added:.2f}", str(one.requests)]
-            for one in added
+            [title, f"{one.round_trip:.2f}", f"{one.worker:.2f}", f"{one.added:.2f}", str(one.requests)]
+            for title, one in sorted(rows.items(), key=lambda row: row[1].batch)
         ],
-        "notes": [],
+        "notes": [_AS_LONG] * bool(in_triton),
     }

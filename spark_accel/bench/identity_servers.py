@@ -1,4 +1,5 @@
-"""Servers with a model `identity`, each in a folder of its own, started for a measurement and ended after it.
+"""Servers with a model, `identity` if nothing else, each in a folder of its own, started for a measurement and ended
+after it.
 
 Triton's server is that of PyPI's `nvidia-pytriton`, whose pins clash with ours: it has a Python environment of its own,
 the folder of which stands in TRITON_ENV.
@@ -28,7 +29,8 @@ backend: "{backend}" max_batch_size: 64
 input {{ name: "x" data_type: TYPE_FP32 dims: -1 }}
 output {{ name: "y" data_type: TYPE_FP32 dims: -1 }}
 """
-_TRITON_MODEL = """
+_IDENTITY = "identity"
+_TRITON_IDENTITY = """
 import triton_python_backend_utils as pb
 
 class TritonPythonModel:
@@ -43,11 +45,13 @@ class TritonPythonModel:
 def daemon(folder: Path) -> Iterator[str]:
     """Our daemon, whose worker runs numpy; gives its address."""
     repository, sockets = folder / "daemon-models", folder / "socket"
-    _write_model(repository, "identity")
+    _write_model(repository, _IDENTITY, "identity")
     sockets.mkdir(mode=0o700)
     url = f"unix:{sockets / 'd'}"
     arguments = ["--socket", str(sockets / "d"), "--repository", str(repository), "--device", "reference"]
-    with _running([sys.executable, "-m", "spark_accel", "daemon", *arguments], {}, folder / "daemon.log", url):
+    with _running(
+        [sys.executable, "-m", "spark_accel", "daemon", *arguments], {}, folder / "daemon.log", url, _IDENTITY
+    ):
         yield url
 
 
@@ -63,12 +67,15 @@ def triton_missing() -> str:
 
 
 @contextmanager
-def triton(folder: Path) -> Iterator[str]:
-    """Triton's server with its Python backend; gives its address. Raises ConfigurationError where it is missing."""
+def triton(folder: Path, model: str = _IDENTITY, code: str = _TRITON_IDENTITY) -> Iterator[str]:
+    """Triton's server with its Python backend; gives its address. `code` is the model's, from x to y, FP32 vectors.
+
+    Raises ConfigurationError where Triton is missing.
+    """
     environment = Path(os.environ[TRITON_ENV])
     server = _installed(environment)
     repository, backends = folder / "triton-models", folder / "backends"
-    (_write_model(repository, "python") / "model.py").write_text(_TRITON_MODEL, encoding="utf-8")
+    (_write_model(repository, model, "python") / "model.py").write_text(code, encoding="utf-8")
     (backends / "python").mkdir(parents=True)
     for file in (server / "backends" / "python").iterdir():
         (backends / "python" / file.name).symlink_to(file)
@@ -87,7 +94,7 @@ def triton(folder: Path) -> Iterator[str]:
     ]
     variables = {"PATH": f"{environment / 'bin'}:{os.environ['PATH']}", "LD_LIBRARY_PATH": libraries, "PYTHONPATH": ""}
     url = f"127.0.0.1:{port}"
-    with _running(command, variables, folder / "triton.log", url):
+    with _running(command, variables, folder / "triton.log", url, model):
         yield url
 
 
@@ -113,8 +120,8 @@ def _ask(environment: Path, code: str) -> str:
     return str(subprocess.run(command, capture_output=True, check=True, text=True).stdout).strip()
 
 
-def _write_model(repository: Path, backend: str) -> Path:
-    version = repository / "identity" / "1"
+def _write_model(repository: Path, model: str, backend: str) -> Path:
+    version = repository / model / "1"
     version.mkdir(parents=True)
     version.with_name("config.pbtxt").write_text(_CONFIG.format(backend=backend), encoding="utf-8")
     return version
@@ -131,27 +138,27 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def _running(command: Sequence[str], variables: Mapping[str, str], log: Path, url: str) -> Iterator[None]:
+def _running(command: Sequence[str], variables: Mapping[str, str], log: Path, url: str, model: str) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **variables}
         )
     try:
-        _load(process, url, log)
+        _load(process, url, log, model)
         yield
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(_SECONDS)
 
 
-def _load(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+def _load(process: "subprocess.Popen[bytes]", url: str, log: Path, model: str) -> None:
     end = time.monotonic() + _SECONDS
     with grpc.insecure_channel(url, options=[("grpc.max_reconnect_backoff_ms", 100)]) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         while process.poll() is None and time.monotonic() < end:
             try:
-                if not stub.ModelReady(pb.ModelReadyRequest(name="identity")).ready:
-                    stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="identity"))
+                if not stub.ModelReady(pb.ModelReadyRequest(name=model)).ready:
+                    stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=model))
                 return
             except grpc.RpcError:
                 time.sleep(0.1)
