@@ -20,7 +20,7 @@ from nodes import gone, write_network
 from plans import random_images
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from spark_accel.daemon import batch_messages, grpc_messages, thread_budget
+from spark_accel.daemon import batch_messages, grpc_messages, worker_environment
 from spark_accel.daemon.backends import Backends
 from spark_accel.daemon.batch_request import BatchRequest, Input
 from spark_accel.daemon.device_worker import Worker
@@ -376,8 +376,22 @@ def test_a_worker_may_use_the_whole_node_whatever_the_task_that_starts_the_daemo
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as Spark does
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")  # as a user does
 
-    environment = thread_budget.environment(os.environ)
+    environment = worker_environment.environment(os.environ)
 
-    assert environment["OMP_NUM_THREADS"] == str(thread_budget.threads())
+    assert environment["OMP_NUM_THREADS"] == str(worker_environment.threads())
     assert environment["OPENBLAS_NUM_THREADS"] == "3"
-    assert 1 <= thread_budget.threads() <= len(os.sched_getaffinity(0))
+    assert 1 <= worker_environment.threads() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, "glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.arena_max=1", "glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"),
+    ],
+)
+def test_a_worker_asks_for_large_pages_unless_somebody_decided(given: str | None, expected: str) -> None:
+    inherited = {} if given is None else {"GLIBC_TUNABLES": given}
+
+    assert worker_environment.environment(inherited)["GLIBC_TUNABLES"] == expected

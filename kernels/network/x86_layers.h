@@ -64,15 +64,16 @@ HELPER int divided_up(int value, int by)
     return (value + by - 1) / by;
 }
 
-// What Winograd's outputs are cut into: 2 x 2 of them.
+// What Winograd's outputs are cut into: SIDE x SIDE of them.
+#define SIDE 4
 HELPER int unit_rows(const layer_t *layer)
 {
-    return divided_up(layer->out_height, 2);
+    return divided_up(layer->out_height, SIDE);
 }
 
 HELPER int unit_columns(const layer_t *layer)
 {
-    return divided_up(layer->out_width, 2);
+    return divided_up(layer->out_width, SIDE);
 }
 
 // What other layers' outputs are cut into, in pixels.

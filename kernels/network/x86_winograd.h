@@ -1,61 +1,66 @@
-// 3x3 convolutions that go pixel by pixel, by F(2x2, 3x3) of Lavin and Gray, Fast Algorithms for Convolutional Neural
-// Networks (2016): 16 products an input channel for 2 x 2 outputs, in the place of 36.
+// 3x3 convolutions that go pixel by pixel, by F(4x4, 3x3) of Lavin and Gray, Fast Algorithms for Convolutional Neural
+// Networks (2016): 36 products an input channel for 4 x 4 outputs, in the place of 144.
 //
-// In integers it is exact. Weights come transformed by twice their matrix, which has halves else, so that sums are 4 times
-// what they should be: they may wrap around on the way, since the last ones fit (`winograd.py` sees to that).
-// Transformed inputs have 10 bits and a sign, weights 11: they are shorts.
-#define POSITIONS 16  // of a unit: 4 x 4 inputs, of which 2 x 2 outputs are made
+// In integers it is exact. The rows of the weights' matrix, which has fractions, are multiplied by 4, 6, 6, 24, 24 and 1,
+// the outputs' matrix makes up for that: it gives 24, 12, 6 and 6 times the outputs, in two dimensions 9 times 4 to 64
+// times. Sums may wrap around on the way: 9 is undone by its inverse modulo 2^32, and 64 times the outputs fit
+// (`winograd.py` sees to that). Transformed inputs are at most 68 * 255, weights 49 * 128: they are shorts.
+#define INPUTS (SIDE + 2)  // of a unit's side
+#define POSITIONS (INPUTS * INPUTS)
+#define INVERSE_OF_9 954437177u  // modulo 2^32
+#define POSITION_SLACK 32        // shorts between positions, which would share a set of the cache else
 
 typedef uint uintv __attribute__((ext_vector_type(LANES)));
 
 // Where the inputs of a unit lie, or what stands for those outside.
 HELPER void find_inputs(
     const layer_t *layer, __global const uchar *input, __global const uchar *pad_value, int unit,
-    __global const uchar *found[4][4])
+    __global const uchar *found[POSITIONS])
 {
     const int image = unit / unit_columns(layer) / unit_rows(layer);
-    const int top = unit / unit_columns(layer) % unit_rows(layer) * 2 - layer->pad_top;
-    const int left = unit % unit_columns(layer) * 2 - layer->pad_left;
-    for (int y = 0; y < 4; y++)
-        for (int x = 0; x < 4; x++) {
+    const int top = unit / unit_columns(layer) % unit_rows(layer) * SIDE - layer->pad_top;
+    const int left = unit % unit_columns(layer) * SIDE - layer->pad_left;
+    for (int y = 0; y < INPUTS; y++)
+        for (int x = 0; x < INPUTS; x++) {
             const int inside =
                 top + y >= 0 && top + y < layer->height && left + x >= 0 && left + x < layer->width;
             const int at = ((image * layer->height + top + y) * layer->width + left + x) * layer->channels;
-            found[y][x] = inside ? input + at : pad_value;
+            found[INPUTS * y + x] = inside ? input + at : pad_value;
         }
 }
 
-HELPER void transform_four(const shortv *in, int step, shortv *out)
+HELPER void transform_six(const shortv *in, int step, shortv *out)
 {
-    const shortv a = in[0], b = in[step], c = in[2 * step], d = in[3 * step];
-    out[0] = a - c;
-    out[step] = b + c;
-    out[2 * step] = c - b;
-    out[3 * step] = b - d;
+    const shortv a = in[0], b = in[step], c = in[2 * step], d = in[3 * step], e = in[4 * step], f = in[5 * step];
+    out[0] = ((a - c) << 2) + (e - c);
+    out[step] = (d + e) - ((b + c) << 2);
+    out[2 * step] = ((b - c) << 2) + (e - d);
+    out[3 * step] = (e - c) + ((d - b) << 1);
+    out[4 * step] = (e - c) - ((d - b) << 1);
+    out[5 * step] = (f - d) - ((d - b) << 2);
 }
 
 // Inputs of the units `first` to `last` - 1 as `to` [POSITIONS][units][channels].
 INNER void transform_inputs(
     const layer_t *layer, const batch_t *batch, __global const uchar *constants, int first, int last,
-    __global short *to)
+    long position_elements, __global short *to)
 {
     __global const uchar *input = input_of(layer, batch);
-    const long position_elements = (long)(last - first) * layer->channels;
     for (int unit = first; unit < last; unit++, to += layer->channels) {
-        __global const uchar *from[4][4];
+        __global const uchar *from[POSITIONS];
         find_inputs(layer, input, constants + layer->pad_value, unit, from);
         for (int channel = 0; channel < layer->channels; channel += PANEL) {
             shortv values[POSITIONS];
             #pragma unroll
             for (int i = 0; i < POSITIONS; i++)
                 values[i] = __builtin_convertvector(
-                    *(__global const panel_bytes_unaligned *)(from[i / 4][i % 4] + channel), shortv);
+                    *(__global const panel_bytes_unaligned *)(from[i] + channel), shortv);
             #pragma unroll
-            for (int x = 0; x < 4; x++)
-                transform_four(values + x, 4, values + x);
+            for (int x = 0; x < INPUTS; x++)
+                transform_six(values + x, INPUTS, values + x);
             #pragma unroll
-            for (int y = 0; y < 4; y++)
-                transform_four(values + 4 * y, 1, values + 4 * y);
+            for (int y = 0; y < INPUTS; y++)
+                transform_six(values + INPUTS * y, 1, values + INPUTS * y);
             #pragma unroll
             for (int i = 0; i < POSITIONS; i++)
                 *(__global shortv_unaligned *)(to + i * position_elements + channel) = values[i];
@@ -63,27 +68,43 @@ INNER void transform_inputs(
     }
 }
 
-// The sums of 2 x 2 outputs, [pixel][VECTORS], from those of a unit's positions, `units` times VECTORS apart.
-HELPER void transform_sums(const panel_t *panel, __global const intv_unaligned *from, int units, intv sums[4][VECTORS])
+// 24, 12, 6 and 6 times the outputs of six sums.
+HELPER void transform_sums(const uintv *in, int step, uintv *out, int out_step)
 {
+    const uintv sum = in[step] + in[2 * step], difference = in[step] - in[2 * step];
+    const uintv second_sum = in[3 * step] + in[4 * step], second_difference = in[3 * step] - in[4 * step];
+    const uintv first = in[0], last = in[5 * step];
+    out[0] = ((first + sum) << 2) + (first << 1) + second_sum;
+    out[out_step] = (difference << 1) + second_difference;
+    out[2 * out_step] = sum + second_sum;
+    out[3 * out_step] = difference + ((second_difference + last) << 1) + (last << 2);
+}
+
+// The sums of 4 x 4 outputs, [pixel][VECTORS], from those of a unit's positions, `apart` from each other.
+HELPER void sums_of(
+    const panel_t *panel, __global const intv_unaligned *from, long apart, intv sums[SIDE * SIDE][VECTORS])
+{
+    const int exponents[SIDE] = {3, 2, 1, 1};  // of the powers of 2 that the outputs' matrix multiplies by
     #pragma unroll
     for (int v = 0; v < VECTORS; v++) {
-        uintv rows[2][4];
+        uintv rows[SIDE * INPUTS];
         #pragma unroll
-        for (int x = 0; x < 4; x++) {
-            uintv column[4];
+        for (int x = 0; x < INPUTS; x++) {
+            uintv column[INPUTS];
             #pragma unroll
-            for (int y = 0; y < 4; y++)
-                column[y] = __builtin_astype((intv)from[(long)(4 * y + x) * units * VECTORS + v], uintv);
-            rows[0][x] = column[0] + column[1] + column[2];
-            rows[1][x] = column[1] - column[2] - column[3];
+            for (int y = 0; y < INPUTS; y++)
+                column[y] = __builtin_astype((intv)from[(INPUTS * y + x) * apart + v], uintv);
+            transform_sums(column, 1, rows + x, INPUTS);
         }
         #pragma unroll
-        for (int y = 0; y < 2; y++) {
-            const uintv left = rows[y][0] + rows[y][1] + rows[y][2];
-            const uintv right = rows[y][1] - rows[y][2] - rows[y][3];
-            sums[2 * y][v] = (__builtin_astype(left, intv) >> 2) + panel->bias[v];
-            sums[2 * y + 1][v] = (__builtin_astype(right, intv) >> 2) + panel->bias[v];
+        for (int y = 0; y < SIDE; y++) {
+            uintv outputs[SIDE];
+            transform_sums(rows + INPUTS * y, 1, outputs, 1);
+            #pragma unroll
+            for (int x = 0; x < SIDE; x++) {
+                const intv multiplied = __builtin_astype(outputs[x] * INVERSE_OF_9, intv);
+                sums[SIDE * y + x][v] = (multiplied >> (exponents[y] + exponents[x])) + panel->bias[v];
+            }
         }
     }
 }
@@ -95,19 +116,18 @@ HELPER void finish_units(
     const finish_t finish = finish_of(panel);
     for (int unit = first; unit < last; unit++, from += VECTORS) {
         const int image = unit / unit_columns(layer) / unit_rows(layer);
-        const int y = unit / unit_columns(layer) % unit_rows(layer) * 2;
-        const int x = unit % unit_columns(layer) * 2;
-        int pixel = (image * layer->out_height + y) * layer->out_width + x;
-        intv sums[4][VECTORS];
-        transform_sums(panel, from, last - first, sums);
-        #pragma unroll
-        for (int row = 0; row < 2; row++, pixel += layer->out_width)
-            if (y + row >= layer->out_height)
-                continue;
-            else if (x + 1 < layer->out_width)
-                finish_two(panel, &finish, pixel, residual, sums[2 * row], sums[2 * row + 1]);
-            else
-                finish_one(panel, &finish, pixel, residual, sums[2 * row]);
+        const int top = unit / unit_columns(layer) % unit_rows(layer) * SIDE;
+        const int left = unit % unit_columns(layer) * SIDE;
+        const int rows = min(SIDE, layer->out_height - top), columns = min(SIDE, layer->out_width - left);
+        intv sums[SIDE * SIDE][VECTORS];
+        sums_of(panel, from, (long)(last - first) * VECTORS, sums);
+        for (int y = 0; y < rows; y++) {
+            const int pixel = (image * layer->out_height + top + y) * layer->out_width + left;
+            for (int x = 0; x + 1 < columns; x += 2)
+                finish_two(panel, &finish, pixel + x, residual, sums[SIDE * y + x], sums[SIDE * y + x + 1]);
+            if (columns % 2)
+                finish_one(panel, &finish, pixel + columns - 1, residual, sums[SIDE * y + columns - 1]);
+        }
     }
 }
 
@@ -126,9 +146,9 @@ HELPER void winograd_tile(
 {
     const tile_t tile = tile_of(layer, batch, number);
     const int units = tile.last - tile.first;
-    const long position_bytes = (long)units * layer->channels * 2;
-    __global intv_unaligned *sums = (__global intv_unaligned *)(room + POSITIONS * position_bytes);
-    transform_inputs(layer, batch, constants, tile.first, tile.last, (__global short *)room);
+    const long position_elements = (long)units * layer->channels + POSITION_SLACK;
+    __global intv_unaligned *sums = (__global intv_unaligned *)((__global short *)room + POSITIONS * position_elements);
+    transform_inputs(layer, batch, constants, tile.first, tile.last, position_elements, (__global short *)room);
     for (int p = tile.first_panel; p < tile.last_panel; p++) {
         panel_t panel = panel_of(layer, batch, constants, p, layer->row_words * POSITIONS);
         panel.rows = 1;
@@ -137,7 +157,7 @@ HELPER void winograd_tile(
         panel.stride = layer->row_words * 4L;
         panel.raw = sums;
         for (int i = 0; i < POSITIONS; i++) {
-            multiply_shorts(&panel, room + i * position_bytes, 0, units);
+            multiply_shorts(&panel, room + i * position_elements * 2, 0, units);
             panel.weights += layer->row_words * VECTORS;
             panel.raw += units * VECTORS;
         }

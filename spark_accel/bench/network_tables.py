@@ -95,7 +95,7 @@ def _above_the_limit(profile: dict[str, Any]) -> list[str]:
     limit = profile["limit"]
     if not limit or all(1e9 * gmacs(layer, profile["batch"]) <= limit for layer in profile["layers"]):
         return []
-    return ["layers above the limit are made by Winograd's algorithm, with 16 multiplications in the place of 36"]
+    return ["layers above the limit are made by Winograd's algorithm, with 36 multiplications in the place of 144"]
 
 
 def _latency(contenders: list[dict[str, Any]]) -> Table:

@@ -31,6 +31,8 @@ _SOURCES = ("in place", "copied windows", "copied rows", "winograd")
 _TILE_BYTES = 96 * 2**10  # of a tile's inputs: they stay in the second-level cache
 _TILE_DOTS = 60_000  # instructions in a tile: some 10 to 20 microseconds, so that threads end a layer together
 _TILE_CHANNELS = 256  # of a tile: enough for the copying of its inputs to hardly count
+_WINOGRAD_CHANNELS = 128  # likewise, where they are transformed
+_WINOGRAD_BLOCKS = 2  # of pixels in a tile, whatever their size: that many share a reading of weights, which are large
 _MAX_TILES = 2**19  # of a layer: kernels count them in 20 bits
 
 Shape = tuple[int, int, int]
@@ -194,10 +196,12 @@ class _Writer:
         rows, columns = layer.weights.shape[1:3] if isinstance(layer, Convolution) else (1, 1)
         row_words = -(-columns * shape[2] // _WORD)
         panels = -(-out_shape[2] // self._panel)
-        tile_panels = min(panels, max(1, _TILE_CHANNELS // self._panel))
+        channels = _WINOGRAD_CHANNELS if source == "winograd" else _TILE_CHANNELS
+        tile_panels = min(panels, max(1, channels // self._panel))
         dots = rows * row_words * tile_panels * self._panel // self._lanes  # a pixel
         unit_bytes = rows * row_words * _WORD
         step, wanted = self._pixels, prod(out_shape[:2])  # units that are made at once; those of an image
+        slack = SLACK
         if isinstance(layer, Convolution) and source == "copied rows":
             unit_bytes = rows * _copied_pixels(layer, out_shape) * shape[2]
             dots *= out_shape[1]
@@ -206,12 +210,14 @@ class _Writer:
             row_words = shape[2] // _SHORTS
             unit_bytes = winograd.POSITIONS * (row_words + self._panel) * _WORD  # inputs and sums
             dots = winograd.POSITIONS * row_words * tile_panels * self._panel // self._lanes
-            wanted = -(-out_shape[0] // 2) * -(-out_shape[1] // 2)
+            step *= _WINOGRAD_BLOCKS
+            wanted = -(-out_shape[0] // winograd.SIDE) * -(-out_shape[1] // winograd.SIDE)
+            slack += winograd.POSITIONS * SLACK  # between positions
         best = min(_TILE_BYTES // unit_bytes, _TILE_DOTS // dots)
         least = -(-wanted * IMAGES_A_GROUP * -(-panels // tile_panels) // _MAX_TILES)
         units = max(step, best // step * step, -(-least // step) * step)
         if source != "in place":
-            self.room_bytes = max(self.room_bytes, units * unit_bytes + SLACK)
+            self.room_bytes = max(self.room_bytes, units * unit_bytes + slack)
         return row_words, _SOURCES.index(source), units, tile_panels
 
     def _source(self, layer: Convolution | Dense, shape: Shape, out_shape: Shape) -> str:

@@ -21,7 +21,7 @@ from typing import Protocol
 from spark_accel.daemon import loaders
 from spark_accel.daemon.devices import DeviceFacts
 from spark_accel.daemon.link import AsyncLink, Buffer, Header
-from spark_accel.daemon.thread_budget import environment
+from spark_accel.daemon.worker_environment import environment
 
 _EXIT_SECONDS = 5.0
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
