@@ -63,13 +63,15 @@ class BoardEngine(Protocol):
 
 
 class Estimators:
-    """What the models of one worker share: the engine, and the partitions that it keeps."""
+    """What the models of one worker share: the engine, which is also the `board` if it is an FPGA's, and the partitions
+    that it keeps."""
 
     def __init__(self, device: "cl.Device | None", tier: str) -> None:
         try:
             self.engine = _engine(device, tier)
         except AccelError as error:  # no kernels for the device
             raise BackendError(f"Internal: {error}") from error
+        self.board = self.engine if isinstance(self.engine, BoardEngine) else None
         self.kept: ContentCache[Any] = ContentCache(self.engine, memory_budget.of_device(device))
 
     def model(self, name: str) -> "EstimatorBackend":
@@ -81,11 +83,6 @@ class Estimators:
                 f" '{name}'"
             )
         return EstimatorBackend(self, kernel)
-
-    @property
-    def board(self) -> "BoardEngine | None":
-        """The engine, if it is an FPGA's."""
-        return self.engine if isinstance(self.engine, BoardEngine) else None
 
     def take(self, bitstream: "Built") -> None:
         """Has the family that a bitstream is of run on it from now on."""

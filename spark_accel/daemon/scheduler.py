@@ -206,6 +206,9 @@ class Scheduler:
     def _dispatch(self) -> None:
         """Gives every free worker a batch, models in turn, and sees to it that it runs again when time matters."""
         self._expire()
+        if not self._waiting:
+            self._wake(None)
+            return
         for worker in self._supervisor.workers:
             if worker.free:
                 self._give(worker)
@@ -255,17 +258,17 @@ class Scheduler:
                 outcomes = self._lost(worker, serving, batch)
             else:
                 worker.ran(serving.key, answer)
-                outcomes = self._answered(serving, batch, now, answer, data)
+                outcomes = list(batch_messages.decode(answer, data, len(batch)))
             self._ended(serving, batch)
             self._dispatch()  # the worker goes on while these are told
             for pending, outcome in zip(batch, outcomes, strict=True):
                 pending.done(outcome)
+            if answer is not None:  # while they read what they were told
+                self._count(serving, batch, now, answer)
 
         worker.execute(header, payload, files, done, serving.model.time_limit)
 
-    def _answered(
-        self, serving: _Serving, batch: list[_Pending], began: int, answer: Header, data: memoryview
-    ) -> list[InferenceResult | RequestError]:
+    def _count(self, serving: _Serving, batch: list[_Pending], began: int, answer: Header) -> None:
         began += answer.get("waited_ns", 0)
         execution = Execution(
             batch=sum([pending.request.batch for pending in batch]),
@@ -276,7 +279,6 @@ class Scheduler:
             failed="error" in answer,
         )
         self._statistics.executed(serving.model.name, serving.model.version, execution)
-        return list(batch_messages.decode(answer, data, len(batch)))
 
     def _lost(self, worker: Worker, serving: _Serving, batch: list[_Pending]) -> list[InferenceResult | RequestError]:
         for pending in batch:

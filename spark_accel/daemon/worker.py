@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from spark_accel.daemon import batch_request, devices
 from spark_accel.daemon.backends import Backend, BackendError, Backends, OnBoard, Provides
@@ -34,8 +34,8 @@ class Worker:
         self._data = data
         self._control = control
         self._backends = Backends(device, tier)
-        self._programs = Programs()
-        self._models: dict[int, tuple[str, Backend]] = {}
+        self._programs = _Programs()
+        self._models: dict[int, _Model] = {}
         self._files: dict[int, int] = {}  # descriptors of regions by number
         self._copies = device is not None and devices.has_own_memory(devices.kind(device))
         self._under_way: deque[Batch] = deque()
@@ -76,20 +76,20 @@ class Worker:
             except Exception as error:
                 _log.exception("model '%s' can't be loaded", header["name"])
                 return {"error": f"Internal: {type(error).__name__}: {error}"}
-            self._models[header["key"]] = (header["name"], model)
-            provides = model.built.name if isinstance(model, Provides) else ""
-            return {"program": self._programs.of(model), "provides": provides}
+            loaded = _Model(header["name"], model, model if isinstance(model, OnBoard) else None)
+            self._models[header["key"]] = loaded
+            return {"program": loaded.program, "provides": model.built.name if isinstance(model, Provides) else ""}
         elif header["op"] == "unload":
-            self._backends.unloaded(self._models.pop(header["key"])[1])
+            self._backends.unloaded(self._models.pop(header["key"]).backend)
         return {}
 
     def _begin(self, header: Header, payload: memoryview) -> None:
-        name, model = self._models[header["key"]]
+        model = self._models[header["key"]]
         if not self._programs.holds(model):
             self._answer_all()  # a board runs nothing while it is given another program
         batch = Batch(
-            name,
-            model,
+            model.name,
+            model.backend,
             lambda: self._programs.activate(model),
             lambda: batch_request.decode(header, payload, self._files),
         )
@@ -112,30 +112,38 @@ class Worker:
         self._data.send(*answer)
 
 
-class Programs:
-    """The program that a board holds. Devices that are no boards have none: their backends name none."""
+class _Model(NamedTuple):
+    """A loaded model; `on_board` is its backend where that is one of a board's, which is dear to find out."""
+
+    name: str
+    backend: Backend
+    on_board: OnBoard | None
+
+    @property
+    def program(self) -> str:
+        """The program that it needs; empty on devices that hold any number of them."""
+        return "" if self.on_board is None else self.on_board.program
+
+
+class _Programs:
+    """The program that a board holds. Devices that are no boards have none: their models name none."""
 
     def __init__(self) -> None:
         self._current = ""
 
-    def of(self, model: Backend) -> str:
-        """The program that a model needs; empty on devices that hold any number of them."""
-        return model.program if isinstance(model, OnBoard) else ""
-
-    def holds(self, model: Backend) -> bool:
+    def holds(self, model: _Model) -> bool:
         """Whether the model can run without another program."""
-        return self.of(model) in ("", self._current)
+        return model.program in ("", self._current)
 
-    def activate(self, model: Backend) -> Header:
+    def activate(self, model: _Model) -> Header:
         """Has the board hold the model's program; says how long that took, where it held another."""
         if self.holds(model):
             return {}
-        program = self.of(model)
+        assert model.on_board is not None  # noqa: S101 - it names a program
         began = time.perf_counter_ns()
         self._current = ""  # if this fails, nobody knows what it holds
-        assert isinstance(model, OnBoard)  # noqa: S101 - it names a program
-        model.activate()
-        self._current = program
+        model.on_board.activate()
+        self._current = model.program
         return {"programmed_ns": time.perf_counter_ns() - began}
 
 
