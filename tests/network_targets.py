@@ -1,14 +1,21 @@
 """For tests of the network's kernels: a tier on a device, plans around layers, and equality with the reference."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import plain_kernels
 import pyopencl as cl
 import pytest
+from kernel_cases import DEVICE
 from plans import Shape, random_convolution, random_dense
 
-from spark_accel.daemon import network_program, opencl_launch, opencl_layers
+from spark_accel.daemon import kernels, network_program, opencl_launch, opencl_layers, opencl_network
+from spark_accel.daemon.devices import properties
+from spark_accel.daemon.network_program import suited_to_winograd
 from spark_accel.daemon.opencl_network import OpenCLNetwork
 from spark_accel.networks import reference
 from spark_accel.networks.plan import Dense, GlobalAveragePool, Layer, Plan, output_shape
@@ -25,6 +32,22 @@ class Target(NamedTuple):
 
     def network(self, plan: Plan, max_batch: int) -> OpenCLNetwork:
         return OpenCLNetwork(plan, self.device, max_batch, self.tier)
+
+
+@contextmanager
+def target_of(tier: str, folder: Path) -> Iterator[Target]:
+    """The tier on the tests' device; `folder` gets kernels with the instructions spelled out that the device lacks."""
+    (chosen,) = (one for one in kernels.tiers(kernels.folder() / "network") if one.name == tier)
+    lacking = properties(DEVICE).lacks(chosen.requires)
+    if lacking and not ("vnni" in tier and DEVICE.type & cl.device_type.CPU):
+        pytest.skip(f"the device lacks {', '.join(lacking)}")
+    with pytest.MonkeyPatch.context() as patch:
+        if lacking:
+            plain_kernels.write(folder)
+            patch.setattr(kernels, "_FOLDERS", (folder,))
+            opencl_network._built.cache_clear()
+        yield Target(DEVICE, tier)
+        opencl_network._built.cache_clear()
 
 
 def plan_around(rng: np.random.Generator, shape: Shape, *layers: Layer) -> Plan:
@@ -47,6 +70,7 @@ def assert_equals_reference(target: Target, plan: Plan, images: UInt8) -> None:
         patch.setattr(opencl_launch, "group_size", lambda n, _: n)
         patch.setattr(network_program, "best_split", lambda _: 0)
         patch.setattr(opencl_layers, "_PASS_BYTES", 2**30)
+        patch.setattr(opencl_launch, "faster_by_winograd", lambda plan, tier, *_: suited_to_winograd(plan, tier))
         network = target.network(plan, len(images))
         logits = network.run(images)
         found = {name: network.execution.activation(name, len(images)) for name in ("y", "average")}

@@ -12,17 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import plain_kernels
 import pyopencl as cl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import DEVICE
-from network_targets import Target, assert_equals_reference, plan_around
+from network_targets import Target, assert_equals_reference, plan_around, target_of
 from plans import Shape, random_convolution, random_dense, random_images, random_plan
 
-from spark_accel.daemon import activation_memory, kernels, network_program, opencl_launch, opencl_layers, opencl_network
-from spark_accel.daemon.devices import properties
+from spark_accel.daemon import activation_memory, kernels, network_program, opencl_launch, opencl_layers
 from spark_accel.daemon.network import DeviceMemoryError, Network
 from spark_accel.daemon.opencl_network import OpenCLNetwork
 from spark_accel.daemon.reference_network import ReferenceNetwork
@@ -54,21 +52,9 @@ def device() -> cl.Device:
 
 
 @pytest.fixture(scope="module", params=TIERS)
-def target(
-    request: pytest.FixtureRequest, device: cl.Device, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Target]:
-    (chosen,) = (one for one in kernels.tiers(kernels.folder() / "network") if one.name == request.param)
-    lacking = properties(device).lacks(chosen.requires)
-    if lacking and not ("vnni" in chosen.name and device.type & cl.device_type.CPU):
-        pytest.skip(f"the device lacks {', '.join(lacking)}")
-    with pytest.MonkeyPatch.context() as patch:
-        if lacking:
-            folder = tmp_path_factory.mktemp("kernels")
-            plain_kernels.write(folder)
-            patch.setattr(kernels, "_FOLDERS", (folder,))
-            opencl_network._built.cache_clear()
-        yield Target(device, chosen.name)
-        opencl_network._built.cache_clear()
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with target_of(request.param, tmp_path_factory.mktemp("kernels")) as target:
+        yield target
 
 
 @st.composite

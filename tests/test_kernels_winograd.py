@@ -1,50 +1,60 @@
-"""3x3 convolutions by Winograd's algorithm equal the reference, in the tier whose elements hold its inputs."""
+"""3x3 convolutions by Winograd's algorithm equal the reference, and are made so where that is faster."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import DEVICE
-from network_targets import Target, assert_equals_reference, plan_around
+from network_targets import Target, assert_equals_reference, plan_around, target_of
 from plans import Shape, random_convolution, random_images
 
-from spark_accel.daemon import kernels
-from spark_accel.daemon.devices import properties
-from spark_accel.networks import winograd
+from spark_accel.daemon import opencl_launch
+from spark_accel.daemon.kernels import Tier
+from spark_accel.daemon.network import DeviceMemoryError
+from spark_accel.daemon.network_program import Program, program
+from spark_accel.daemon.opencl_launch import NetworkLaunch
+from spark_accel.networks import reference, winograd
+from spark_accel.networks.plan import Plan
 
-TIER = "x86-avx2"
+PANEL = {"x86-avx512vnni": 32, "x86-avxvnni": 16, "x86-avx2": 16}
 sides = st.integers(1, 13)
 paddings = st.tuples(*[st.integers(0, 2)] * 4)
 
 
-@pytest.fixture(scope="module")
-def target() -> Target:
-    (chosen,) = (one for one in kernels.tiers(kernels.folder() / "network") if one.name == TIER)
-    if lacking := properties(DEVICE).lacks(chosen.requires):
-        pytest.skip(f"the device lacks {', '.join(lacking)}")
-    return Target(DEVICE, TIER)
+@pytest.fixture(scope="module", params=PANEL)
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with target_of(request.param, tmp_path_factory.mktemp("kernels")) as target:
+        yield target
+
+
+@pytest.fixture
+def vnni(target: Target) -> Target:
+    if "vnni" not in target.tier:
+        pytest.skip("this tier has all of them made so")
+    return target
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.data(),
-    st.tuples(sides, sides, st.sampled_from([16, 32, 48, 192])),
-    st.tuples(st.integers(1, 70), st.integers(1, 9)),
-    st.integers(0, 2**32 - 1),
+    st.tuples(sides, sides),
+    st.sampled_from([1, 2, 6]),
+    st.tuples(st.integers(1, 70), st.integers(1, 9), st.integers(0, 2**32 - 1)),
 )
 def test_outputs_of_any_size_with_and_without_residual(
-    target: Target, data: st.DataObject, shape: Shape, size: tuple[int, int], seed: int
+    target: Target, data: st.DataObject, side: tuple[int, int], panels: int, others: tuple[int, int, int]
 ) -> None:
-    out, n = size
+    shape: Shape = (*side, panels * PANEL[target.tier])
+    out, n, seed = others
     rng = np.random.default_rng(seed)
     padding = data.draw(paddings.filter(lambda p: min(shape[0] + p[0] + p[2], shape[1] + p[1] + p[3]) >= 3))
     options = {"padding": padding, "input": "x", "relu": data.draw(st.booleans())}
     residual = data.draw(st.sampled_from([None, "r"]))
     r = random_convolution(rng, shape, out, output="r", **options)
     y = random_convolution(rng, shape, out, output="y", residual=residual, **options)
-    assert winograd.suits(y)
+    assert winograd.suits(y, PANEL[target.tier])
     plan = plan_around(rng, shape, *([r, y] if residual else [y]))
 
     assert_equals_reference(target, plan, random_images(rng, plan, n))
@@ -54,7 +64,7 @@ def test_outputs_of_any_size_with_and_without_residual(
 @pytest.mark.parametrize("signs", ["all negative", "all positive", "by channel", "by place"])
 def test_the_largest_sums_are_exact(target: Target, signs: str, pixel: int) -> None:
     rng = np.random.default_rng(0)
-    channels = {"by channel": 224, "by place": 192}.get(signs, 112)  # with 32 more they would not fit
+    channels = {"by channel": 224, "by place": 192}.get(signs, 96)  # with 32 more they would not fit
     shape = (5, 6, channels)
     layer = random_convolution(rng, shape, 33, padding=(2, 2, 2, 2), input="x", relu=False)
     weights = {"all negative": -128, "all positive": 127, "by channel": np.tile([-128, 127], channels // 2)}
@@ -68,7 +78,7 @@ def test_the_largest_sums_are_exact(target: Target, signs: str, pixel: int) -> N
         multiplier=np.full(33, 2.0**-19, np.float32),
         pad_value=pad_value,
     )
-    assert winograd.suits(layer)
+    assert winograd.suits(layer, PANEL[target.tier])
     plan = plan_around(rng, shape, layer)
 
     assert_equals_reference(target, plan, np.full((2, 5, 6, 3), pixel, np.uint8))
@@ -81,7 +91,7 @@ def test_sums_that_would_not_fit_are_made_another_way(target: Target) -> None:
     layer = replace(layer, weights=np.full_like(layer.weights, -128), pad_value=np.full(128, 255, np.uint8))
     plan = plan_around(rng, shape, layer)
 
-    assert not winograd.suits(layer)
+    assert not winograd.suits(layer, PANEL[target.tier])
     assert_equals_reference(target, plan, np.full((1, 3, 3, 3), 255, np.uint8))
 
 
@@ -90,4 +100,58 @@ def test_sums_that_would_not_fit_are_made_another_way(target: Target) -> None:
     [((3, 3), (2, 2), 16), ((3, 3), (1, 2), 16), ((1, 3), (1, 1), 16), ((3, 3), (1, 1), 24)],
 )
 def test_what_it_is_not_for(kernel: tuple[int, int], stride: tuple[int, int], channels: int) -> None:
-    assert not winograd.suits(random_convolution(np.random.default_rng(0), (9, 9, channels), 8, kernel, stride))
+    assert not winograd.suits(random_convolution(np.random.default_rng(0), (9, 9, channels), 8, kernel, stride), 16)
+
+
+def two_layers(rng: np.random.Generator) -> Plan:
+    r = random_convolution(rng, (8, 8, 32), 32, input="x", output="r")
+    return plan_around(rng, (8, 8, 32), r, random_convolution(rng, (8, 8, 32), 32, input="r", output="y"))
+
+
+def test_the_faster_layers_are_found_by_running_both_ways(vnni: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = two_layers(np.random.default_rng(0))
+    runs: list[int] = []
+
+    def profile(_: NetworkLaunch, n: int) -> list[float]:
+        runs.append(n)
+        by_winograd = [1.0, 1.0, 3.0, 1.0, 1.0]  # of x, r, y, average, logits
+        return by_winograd if len(runs) <= 3 else [2.0] * 5
+
+    monkeypatch.setattr(NetworkLaunch, "profile", profile)
+    chosen: list[frozenset[str]] = []
+
+    def noted(plan: Plan, tier: Tier, by_winograd: frozenset[str]) -> Program:
+        chosen.append(by_winograd)
+        return program(plan, tier, by_winograd)
+
+    monkeypatch.setattr(opencl_launch, "program", noted)
+    vnni.network(plan, 2)
+
+    assert runs == [2] * 6
+    assert chosen == [{"r", "y"}, set(), {"r"}]
+
+
+def test_outputs_are_the_same_whatever_was_found(vnni: Target) -> None:
+    rng = np.random.default_rng(0)
+    plan = two_layers(rng)
+    images = random_images(rng, plan, 3)
+
+    logits = vnni.network(plan, 3).run(images)
+
+    np.testing.assert_array_equal(logits, dict(reference.activations(plan, images))["logits"])
+
+
+def test_without_room_for_transformed_weights_there_are_none(vnni: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = two_layers(np.random.default_rng(0))
+    asked: list[frozenset[str]] = []
+
+    def scarce(plan: Plan, tier: Tier, by_winograd: frozenset[str]) -> Program:
+        asked.append(by_winograd)
+        if by_winograd:
+            raise DeviceMemoryError("too much")
+        return program(plan, tier, by_winograd)
+
+    monkeypatch.setattr(opencl_launch, "program", scarce)
+    vnni.network(plan, 2)
+
+    assert asked == [{"r", "y"}, set()]

@@ -8,15 +8,11 @@
 #define LISTED 1
 #endif
 #include "x86_multiply_any.h"
-#ifdef PAIRS
 #define ELEMENTS shorts
 #define PRODUCTS DOT_SHORTS
 #define RAW 1
 #include "x86_multiply_any.h"
-#endif
 #include "x86_layers.h"
-#ifdef PAIRS
 #include "x86_winograd.h"
-#endif
 #include "x86_tiles.h"
 #include "x86_network.h"

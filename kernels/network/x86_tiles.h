@@ -90,10 +90,8 @@ INNER void make_tile(
         max_pool_tile(layer, batch, tile);
     else if (layer->kind == GLOBAL_AVERAGE_POOL)
         global_average_pool_tile(layer, batch, constants, tile);
-#ifdef PAIRS
     else if (layer->source == WINOGRAD)
         winograd_tile(layer, batch, constants, tile, room);
-#endif
     else
         multiply_tile(layer, batch, constants, tile, room);
 }

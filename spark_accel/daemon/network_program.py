@@ -66,14 +66,25 @@ class Program:
     places: dict[str, Place]
 
 
-def program(plan: Plan, tier: Tier) -> Program:
-    """The program of a valid plan for a tier whose layout of weights is in `WEIGHTS`."""
+def suited_to_winograd(plan: Plan, tier: Tier) -> frozenset[str]:
+    """The outputs of the layers that Winograd's algorithm can make."""
+    panel = tier.defines["LANES"] * tier.defines["VECTORS"]
+    return frozenset(
+        layer.output for layer in plan.layers if isinstance(layer, Convolution) and winograd.suits(layer, panel)
+    )
+
+
+def program(plan: Plan, tier: Tier, by_winograd: frozenset[str]) -> Program:
+    """The program of a valid plan for a tier whose layout of weights is in `WEIGHTS`.
+
+    `by_winograd` are the outputs of the layers that are to be made by Winograd's algorithm, which suits them.
+    """
     split = best_split(plan)
     memory = assign(plan, split)
     places, (image_bytes, group_bytes) = _places(memory)
     constants = _Constants()
     shapes = plan.shapes()
-    writer = _Writer(tier, places, constants)
+    writer = _Writer(tier, places, constants, by_winograd)
     rows = [writer.row(layer, shapes[layer.input]) for layer in plan.layers]
     table = np.array(rows, np.int64)
     return Program(table, constants.bytes(), split, image_bytes, group_bytes, writer.room_bytes, places)
@@ -127,7 +138,10 @@ class _Constants:
 class _Writer:
     """Writes rows of the table, in the order of the fields of layer_t."""
 
-    def __init__(self, tier: Tier, places: dict[str, Place], constants: _Constants) -> None:
+    def __init__(
+        self, tier: Tier, places: dict[str, Place], constants: _Constants, by_winograd: frozenset[str]
+    ) -> None:
+        self._by_winograd = by_winograd
         self._places = places
         self._constants = constants
         self._lanes = tier.defines["LANES"]
@@ -224,7 +238,7 @@ class _Writer:
         """How windows are read. Rows are copied where they are long enough for blocks of pixels, and overlap."""
         if _lie_as_windows(layer, shape):
             return "in place"
-        if self._pairs and isinstance(layer, Convolution) and winograd.suits(layer):
+        if layer.output in self._by_winograd:
             return "winograd"
         if isinstance(layer, Dense) or out_shape[1] < 2 * self._pixels or layer.stride[1] >= layer.weights.shape[2]:
             return "copied windows"

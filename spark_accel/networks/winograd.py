@@ -13,14 +13,16 @@ POSITIONS = (SIDE + 2) ** 2  # of the inputs that these are made of
 _G = np.array(
     [[1, 0, 0], [-1, -1, -1], [-1, 1, -1], [1, 2, 4], [1, -2, 4], [0, 0, 1]], np.int16
 )  # times 4, 6, 6, 24, 24, 1
-_CHANNELS = 16  # that kernels transform at once
 _LARGEST_INPUT = 255
 
 
-def suits(layer: Convolution) -> bool:
-    """Whether a convolution can be made so, in 32 bits: sums on the way are up to 64 times as large as without."""
+def suits(layer: Convolution, together: int) -> bool:
+    """Whether a convolution can be made so, `together` of whose input channels kernels transform at once.
+
+    In 32 bits: sums on the way are up to 64 times as large as without.
+    """
     rows, columns, channels = layer.weights.shape[1:]
-    if (rows, columns) != (3, 3) or layer.stride != (1, 1) or channels % _CHANNELS:
+    if (rows, columns) != (3, 3) or layer.stride != (1, 1) or channels % together:
         return False
     positive = np.maximum(layer.weights, 0).sum(axis=(1, 2, 3), dtype=np.int64)
     negative = -np.minimum(layer.weights, 0).sum(axis=(1, 2, 3), dtype=np.int64)
