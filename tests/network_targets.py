@@ -13,7 +13,7 @@ import pytest
 from kernel_cases import DEVICE
 from plans import Shape, random_convolution, random_dense
 
-from spark_accel.daemon import kernels, network_program, opencl_launch, opencl_layers, opencl_network
+from spark_accel.daemon import fastest_launch, kernels, network_program, opencl_launch, opencl_layers, opencl_network
 from spark_accel.daemon.devices import properties
 from spark_accel.daemon.network_program import suited_to_winograd
 from spark_accel.daemon.opencl_network import OpenCLNetwork
@@ -70,7 +70,7 @@ def assert_equals_reference(target: Target, plan: Plan, images: UInt8) -> None:
         patch.setattr(opencl_launch, "group_size", lambda n, _: n)
         patch.setattr(network_program, "best_split", lambda _: 0)
         patch.setattr(opencl_layers, "_PASS_BYTES", 2**30)
-        patch.setattr(opencl_launch, "faster_by_winograd", lambda plan, tier, *_: suited_to_winograd(plan, tier))
+        patch.setattr(fastest_launch, "faster_by_winograd", lambda plan, tier, *_: suited_to_winograd(plan, tier))
         network = target.network(plan, len(images))
         logits = network.run(images)
         found = {name: network.execution.activation(name, len(images)) for name in ("y", "average")}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import pyopencl as cl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,8 +17,9 @@ from spark_accel.daemon.network import DeviceMemoryError
 from spark_accel.daemon.network_program import Program, program
 from spark_accel.daemon.opencl_launch import NetworkLaunch
 from spark_accel.networks import reference, winograd
-from spark_accel.networks.plan import Plan
+from spark_accel.networks.plan import Convolution, Plan
 
+SOURCE, WINOGRAD = -3, 3  # of layer_t: the field, its value
 PANEL = {"x86-avx512vnni": 32, "x86-avxvnni": 16, "x86-avx2": 16}
 sides = st.integers(1, 13)
 paddings = st.tuples(*[st.integers(0, 2)] * 4)
@@ -41,7 +43,7 @@ def vnni(target: Target) -> Target:
     st.data(),
     st.tuples(sides, sides),
     st.sampled_from([1, 2, 6]),
-    st.tuples(st.integers(1, 70), st.integers(1, 9), st.integers(0, 2**32 - 1)),
+    st.tuples(st.integers(1, 140), st.integers(1, 9), st.integers(0, 2**32 - 1)),
 )
 def test_outputs_of_any_size_with_and_without_residual(
     target: Target, data: st.DataObject, side: tuple[int, int], panels: int, others: tuple[int, int, int]
@@ -84,6 +86,24 @@ def test_the_largest_sums_are_exact(target: Target, signs: str, pixel: int) -> N
     assert_equals_reference(target, plan, np.full((2, 5, 6, 3), pixel, np.uint8))
 
 
+def test_the_largest_transformed_inputs_are_exact(target: Target) -> None:
+    rng = np.random.default_rng(0)
+    shape = (6, 6, 32)
+    layer = random_convolution(rng, shape, 33, padding=(0, 0, 0, 0), input="x", relu=False)
+    plan = plan_around(rng, shape, layer)
+    first = plan.layers[0]
+    assert isinstance(first, Convolution)
+    as_it_is = np.zeros_like(first.weights)
+    as_it_is[..., 0] = 64
+    scale = np.full_like(first.multiplier, 1 / 64)
+    first = replace(first, weights=as_it_is, multiplier=scale, bias=first.bias * 0, zero_point=first.zero_point * 0)
+    plan = replace(plan, layers=(first, *plan.layers[1:]))
+    image = np.zeros((1, 6, 6, 3), np.uint8)
+    image[:, 1:3, 1:3] = image[:, 3:5, 3:5] = 255  # where the transform of both axes adds most: 68 times as much
+
+    assert_equals_reference(target, plan, image)
+
+
 def test_sums_that_would_not_fit_are_made_another_way(target: Target) -> None:
     rng = np.random.default_rng(0)
     shape = (3, 3, 128)
@@ -120,9 +140,12 @@ def test_the_faster_layers_are_found_by_running_both_ways(vnni: Target, monkeypa
     monkeypatch.setattr(NetworkLaunch, "profile", profile)
     chosen: list[frozenset[str]] = []
 
-    def noted(plan: Plan, tier: Tier, by_winograd: frozenset[str]) -> Program:
+    def noted(plan: Plan, tier: Tier, by_winograd: frozenset[str], threads: int) -> Program:
+        made = program(plan, tier, by_winograd, threads)
         chosen.append(by_winograd)
-        return program(plan, tier, by_winograd)
+        made_so = made.layers[:, SOURCE] == WINOGRAD
+        assert by_winograd == {layer.output for layer, so in zip(plan.layers, made_so, strict=True) if so}
+        return made
 
     monkeypatch.setattr(opencl_launch, "program", noted)
     vnni.network(plan, 2)
@@ -141,15 +164,18 @@ def test_outputs_are_the_same_whatever_was_found(vnni: Target) -> None:
     np.testing.assert_array_equal(logits, dict(reference.activations(plan, images))["logits"])
 
 
-def test_without_room_for_transformed_weights_there_are_none(vnni: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shortage", [DeviceMemoryError("too much"), MemoryError(), cl.MemoryError()])
+def test_without_room_for_transformed_weights_there_are_none(
+    vnni: Target, monkeypatch: pytest.MonkeyPatch, shortage: Exception
+) -> None:
     plan = two_layers(np.random.default_rng(0))
     asked: list[frozenset[str]] = []
 
-    def scarce(plan: Plan, tier: Tier, by_winograd: frozenset[str]) -> Program:
+    def scarce(plan: Plan, tier: Tier, by_winograd: frozenset[str], threads: int) -> Program:
         asked.append(by_winograd)
         if by_winograd:
-            raise DeviceMemoryError("too much")
-        return program(plan, tier, by_winograd)
+            raise shortage
+        return program(plan, tier, by_winograd, threads)
 
     monkeypatch.setattr(opencl_launch, "program", scarce)
     vnni.network(plan, 2)

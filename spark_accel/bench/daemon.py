@@ -37,7 +37,7 @@ _WAKING = (
 )
 _AS_LONG = (
     "in Triton a model keeps all cores and memory busy for the time that our worker took, and answers how long that"
-    " was: its worker's own time"
+    " was, reading and writing tensors not counted; a request for it has no images"
 )
 _OURS = _Server("spark-accel", "spark-accel's daemon", lambda: "", identity_servers.daemon)
 _TRITON = _Server("triton", "Triton, Python backend", identity_servers.triton_missing, identity_servers.triton)

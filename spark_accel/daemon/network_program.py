@@ -31,8 +31,10 @@ _SOURCES = ("in place", "copied windows", "copied rows", "winograd")
 _TILE_BYTES = 96 * 2**10  # of a tile's inputs: they stay in the second-level cache
 _TILE_DOTS = 60_000  # instructions in a tile: some 10 to 20 microseconds, so that threads end a layer together
 _TILE_CHANNELS = 256  # of a tile: enough for the copying of its inputs to hardly count
-_WINOGRAD_CHANNELS = 128  # likewise, where they are transformed
-_WINOGRAD_BLOCKS = 2  # of pixels in a tile, whatever their size: that many share a reading of weights, which are large
+# Likewise where inputs are transformed: with a few threads, and with more, so that one image has tiles for them.
+_FEW_THREADS = 4
+_WINOGRAD_CHANNELS, _WINOGRAD_CHANNELS_OF_MANY = 128, 64
+_WINOGRAD_UNITS = 6  # of 16 pixels, at least, whatever bytes and instructions they take: all read the weights once
 _MAX_TILES = 2**19  # of a layer: kernels count them in 20 bits
 
 Shape = tuple[int, int, int]
@@ -74,8 +76,8 @@ def suited_to_winograd(plan: Plan, tier: Tier) -> frozenset[str]:
     )
 
 
-def program(plan: Plan, tier: Tier, by_winograd: frozenset[str]) -> Program:
-    """The program of a valid plan for a tier whose layout of weights is in `WEIGHTS`.
+def program(plan: Plan, tier: Tier, by_winograd: frozenset[str], threads: int) -> Program:
+    """The program of a valid plan for a tier whose layout of weights is in `WEIGHTS`, cut for so many threads.
 
     `by_winograd` are the outputs of the layers that are to be made by Winograd's algorithm, which suits them.
     """
@@ -84,7 +86,7 @@ def program(plan: Plan, tier: Tier, by_winograd: frozenset[str]) -> Program:
     places, (image_bytes, group_bytes) = _places(memory)
     constants = _Constants()
     shapes = plan.shapes()
-    writer = _Writer(tier, places, constants, by_winograd)
+    writer = _Writer(tier, places, constants, by_winograd, threads)
     rows = [writer.row(layer, shapes[layer.input]) for layer in plan.layers]
     table = np.array(rows, np.int64)
     return Program(table, constants.bytes(), split, image_bytes, group_bytes, writer.room_bytes, places)
@@ -139,9 +141,10 @@ class _Writer:
     """Writes rows of the table, in the order of the fields of layer_t."""
 
     def __init__(
-        self, tier: Tier, places: dict[str, Place], constants: _Constants, by_winograd: frozenset[str]
+        self, tier: Tier, places: dict[str, Place], constants: _Constants, by_winograd: frozenset[str], threads: int
     ) -> None:
         self._by_winograd = by_winograd
+        self._winograd_channels = _WINOGRAD_CHANNELS if threads <= _FEW_THREADS else _WINOGRAD_CHANNELS_OF_MANY
         self._places = places
         self._constants = constants
         self._lanes = tier.defines["LANES"]
@@ -210,7 +213,7 @@ class _Writer:
         rows, columns = layer.weights.shape[1:3] if isinstance(layer, Convolution) else (1, 1)
         row_words = -(-columns * shape[2] // _WORD)
         panels = -(-out_shape[2] // self._panel)
-        channels = _WINOGRAD_CHANNELS if source == "winograd" else _TILE_CHANNELS
+        channels = self._winograd_channels if source == "winograd" else _TILE_CHANNELS
         tile_panels = min(panels, max(1, channels // self._panel))
         dots = rows * row_words * tile_panels * self._panel // self._lanes  # a pixel
         unit_bytes = rows * row_words * _WORD
@@ -224,14 +227,14 @@ class _Writer:
             row_words = shape[2] // _SHORTS
             unit_bytes = winograd.POSITIONS * (row_words + self._panel) * _WORD  # inputs and sums
             dots = winograd.POSITIONS * row_words * tile_panels * self._panel // self._lanes
-            step *= _WINOGRAD_BLOCKS
+            step = _WINOGRAD_UNITS
             wanted = -(-out_shape[0] // winograd.SIDE) * -(-out_shape[1] // winograd.SIDE)
             slack += winograd.POSITIONS * SLACK  # between positions
         best = min(_TILE_BYTES // unit_bytes, _TILE_DOTS // dots)
         least = -(-wanted * IMAGES_A_GROUP * -(-panels // tile_panels) // _MAX_TILES)
         units = max(step, best // step * step, -(-least // step) * step)
         if source != "in place":
-            self.room_bytes = max(self.room_bytes, units * unit_bytes + slack)
+            self.room_bytes = max(self.room_bytes, _aligned(units * unit_bytes + slack))
         return row_words, _SOURCES.index(source), units, tile_panels
 
     def _source(self, layer: Convolution | Dense, shape: Shape, out_shape: Shape) -> str:

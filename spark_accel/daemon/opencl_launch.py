@@ -7,17 +7,14 @@ import time
 from math import prod
 
 import numpy as np
-import numpy.typing as npt
 import pyopencl as cl
 
 from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.kernels import Tier
-from spark_accel.daemon.network import DeviceMemoryError
-from spark_accel.daemon.network_program import IMAGES_A_GROUP, program, suited_to_winograd
+from spark_accel.daemon.network_program import IMAGES_A_GROUP, program
 from spark_accel.daemon.opencl_network_memory import NetworkMemory
 from spark_accel.networks.plan import Float32, Plan, UInt8
 
-_TRIALS = 3  # of a network, when what is faster is found out
 _PROGRESS_BYTES = 128  # of progress_t
 _COUNT, _CAPACITY, _PROGRESS, _NEXT_PROGRESS, _USED, _TICKS = 0, 10, 15, 16, 17, 18  # arguments that change
 
@@ -33,36 +30,10 @@ def largest_group(max_batch: int, threads: int) -> int:
     return max(group_size(n, threads) for n in range(1, max_batch + 1))
 
 
-def faster_by_winograd(
-    plan: Plan, tier: Tier, built: cl.Program, memory: NetworkMemory, max_batch: int
-) -> frozenset[str]:
-    """The outputs of the layers that had best be made by Winograd's algorithm.
-
-    Without VNNI it always is the faster way: bytes are hardly multiplied faster than shorts. With VNNI they are, twice
-    as fast, so that it depends on the processor: the network is run both ways.
-    """
-    suited = suited_to_winograd(plan, tier)
-    if not suited or "PAIRS" in tier.defines:
-        return suited
-    n = min(max_batch, IMAGES_A_GROUP * memory.queue.device.max_compute_units)
-
-    def seconds(by_winograd: frozenset[str]) -> npt.NDArray[np.float64]:
-        launch = NetworkLaunch(plan, tier, built, NetworkMemory(memory.queue), n, by_winograd=by_winograd)
-        launch.begin(n).result()
-        least: npt.NDArray[np.float64] = np.array([launch.profile(n) for _ in range(_TRIALS)]).min(axis=0)
-        return least
-
-    try:
-        faster = seconds(suited) < seconds(frozenset())
-    except DeviceMemoryError:  # both may be more than there is room for, and one not
-        return frozenset()
-    return suited & {layer.output for layer, gains in zip(plan.layers, faster, strict=True) if gains}
-
-
 class NetworkLaunch:
     """A plan's tables in device memory. See Execution in `opencl_network.py`.
 
-    `by_winograd` are the outputs of the layers that are made by Winograd's algorithm; None: the faster for it.
+    `by_winograd` are the outputs of the layers that are made by Winograd's algorithm.
     """
 
     def __init__(
@@ -73,14 +44,12 @@ class NetworkLaunch:
         memory: NetworkMemory,
         max_batch: int,
         *,
-        by_winograd: frozenset[str] | None = None,
+        by_winograd: frozenset[str],
     ) -> None:
-        if by_winograd is None:
-            by_winograd = faster_by_winograd(plan, tier, built, memory, max_batch)
         self._plan = plan
         self._queue = queue = memory.queue
         self._threads = queue.device.max_compute_units
-        self._tables = tables = program(plan, tier, by_winograd)
+        self._tables = tables = program(plan, tier, by_winograd, self._threads)
         self._arena = tables.image_bytes + tables.group_bytes * largest_group(max_batch, self._threads)
         arenas = self._arena * min(self._threads, max_batch)
         rooms = self._threads * tables.room_bytes

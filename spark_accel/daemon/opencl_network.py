@@ -5,7 +5,7 @@ The tier that suits the device says how: by a kernel call a layer (`opencl_layer
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Protocol
 
@@ -15,10 +15,11 @@ from spark_accel.daemon import kernels, quiet_build
 from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.bitstream_backend import Built
 from spark_accel.daemon.devices import properties
+from spark_accel.daemon.fastest_launch import fastest_launch
+from spark_accel.daemon.kernels import Tier
 from spark_accel.daemon.network import Network
 from spark_accel.daemon.network_program import WEIGHTS
 from spark_accel.daemon.opencl_engine import EngineCalls
-from spark_accel.daemon.opencl_launch import NetworkLaunch
 from spark_accel.daemon.opencl_layers import LayerCalls
 from spark_accel.daemon.opencl_network_memory import NetworkMemory
 from spark_accel.fpga.program import WEIGHTS as ENGINE_WEIGHTS
@@ -44,8 +45,8 @@ class Execution(Protocol):
         """Runs them, and gives the seconds that each layer took."""
 
 
-_KINDS: Mapping[str, type[NetworkLaunch | LayerCalls | EngineCalls]] = {  # by the layout of weights
-    **dict.fromkeys(WEIGHTS, NetworkLaunch),
+_KINDS: Mapping[str, Callable[[Plan, Tier, cl.Program, NetworkMemory, int], Execution]] = {  # by the layout of weights
+    **dict.fromkeys(WEIGHTS, fastest_launch),
     ENGINE_WEIGHTS: EngineCalls,
 }
 
@@ -69,8 +70,8 @@ class OpenCLNetwork(Network):
 
     `tier` is the setting `kernels`, the tier that runs is the attribute `tier`. `bitstream` is what a board holds
     already; without one its program is compiled, where its driver can.
-    Making it compiles the kernels, packs the weights and, save on a board, runs once, so that nothing is left for the
-    first batch.
+    Making it compiles the kernels, packs the weights and, save on a board, runs it, several times where that shows what
+    is faster (`fastest_launch.py`), so that nothing is left for the first batch.
     Raises DeviceMemoryError where it does not fit, KernelError where no kernels suit the device.
     """
 

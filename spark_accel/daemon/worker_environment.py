@@ -43,6 +43,6 @@ def large_pages(inherited: Mapping[str, str]) -> dict[str, str]:
     A network's weights and activations are more than the processor has addresses of small pages at hand.
     """
     given = inherited.get(_TUNABLES, "")
-    if _LARGE_PAGES in given:
+    if any(one.split("=")[0] == _LARGE_PAGES for one in given.split(":")):
         return {}
     return {_TUNABLES: ":".join(filter(None, [given, f"{_LARGE_PAGES}=1"]))}

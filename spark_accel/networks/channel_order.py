@@ -19,7 +19,7 @@ from spark_accel.networks.plan import INPUT, Convolution, Dense, GlobalAveragePo
 Order = npt.NDArray[np.intp] | slice
 
 MOST = 128  # times 255 is less than 2^15
-_PANEL = 16  # channels that the kernels of these processors have together
+PANEL = 16  # channels that the kernels of these processors have together
 _AS_IT_IS = slice(None)
 _TRIED = 32  # neighbours for a channel: with all of them there are hardly fewer misfits
 
@@ -29,7 +29,7 @@ def paired(plan: Plan) -> Plan:
     groups = _groups(plan)
     weights = defaultdict(list)  # but for the dense layer's, which are few, and Winograd's, which are no bytes
     for layer in plan.layers:
-        if isinstance(layer, Convolution) and groups[layer.input] != INPUT and not winograd.suits(layer, _PANEL):
+        if isinstance(layer, Convolution) and groups[layer.input] != INPUT and not winograd.suits(layer, PANEL):
             by_channel = np.moveaxis(layer.weights, 3, 0)
             weights[groups[layer.input]].append(by_channel.reshape(len(by_channel), -1))
     orders = {group: _order(np.concatenate(each, axis=1).astype(np.int16)) for group, each in weights.items()}

@@ -19,7 +19,7 @@ _LARGEST_INPUT = 255
 def suits(layer: Convolution, together: int) -> bool:
     """Whether a convolution can be made so, `together` of whose input channels kernels transform at once.
 
-    In 32 bits: sums on the way are up to 64 times as large as without.
+    In 32 bits: on the way up to 64 times the outputs must fit.
     """
     rows, columns, channels = layer.weights.shape[1:]
     if (rows, columns) != (3, 3) or layer.stride != (1, 1) or channels % together:
