@@ -10,9 +10,8 @@ from spark_accel.networks.plan import Convolution, Int8
 
 SIDE = 4  # of the outputs that are made together
 POSITIONS = (SIDE + 2) ** 2  # of the inputs that these are made of
-_G = np.array(
-    [[1, 0, 0], [-1, -1, -1], [-1, 1, -1], [1, 2, 4], [1, -2, 4], [0, 0, 1]], np.int16
-)  # times 4, 6, 6, 24, 24, 1
+# The weights' matrix, its rows multiplied by 4, 6, 6, 24, 24 and 1.
+_G = np.array([[1, 0, 0], [-1, -1, -1], [-1, 1, -1], [1, 2, 4], [1, -2, 4], [0, 0, 1]], np.int16)
 _LARGEST_INPUT = 255
 
 
