@@ -36,8 +36,7 @@ def faster_by_winograd(
     n = min(max_batch, IMAGES_A_GROUP * memory.queue.device.max_compute_units)
 
     def seconds(by_winograd: frozenset[str]) -> npt.NDArray[np.float64]:
-        own = NetworkMemory(memory.queue)  # given back when this returns, not before
-        launch = NetworkLaunch(plan, tier, built, own, n, by_winograd=by_winograd)
+        launch = NetworkLaunch(plan, tier, built, NetworkMemory(memory.queue), n, by_winograd=by_winograd)
         launch.begin(n).result()
         least: npt.NDArray[np.float64] = np.array([launch.profile(n) for _ in range(_TRIALS)]).min(axis=0)
         return least

@@ -47,6 +47,7 @@ class NetworkLaunch:
         by_winograd: frozenset[str],
     ) -> None:
         self._plan = plan
+        self._memory = memory  # as long as the kernel may run
         self._queue = queue = memory.queue
         self._threads = queue.device.max_compute_units
         self._tables = tables = program(plan, tier, by_winograd, self._threads)
