@@ -225,6 +225,15 @@ def test_a_request_that_is_wrong_is_refused_by_name_and_the_daemon_serves_on(
     assert worker_pid(daemon) == worker
 
 
+def test_more_outputs_than_an_answer_holds_are_refused_before_they_are_computed(daemon: Daemon) -> None:
+    one, _ = sound("naive_bayes_sums", weighted=False)
+
+    code, text = daemon.infer_refused(one.changed(features=16, classes=2**23).message())
+
+    assert code == "RESOURCE_EXHAUSTED", text
+    assert "2,214,592,512 bytes of outputs are wanted inline ('weight_sums' 67,108,864, 'sums' 1,073,741,824" in text
+
+
 @pytest.mark.parametrize("version", [0, 1])
 def test_a_region_s_file_that_was_cut_short_is_the_request_s_fault(daemon: Daemon, version: int) -> None:
     one, data = sound("kmeans_lloyd", weighted=False)

@@ -1,5 +1,7 @@
 """Order between clients: each is served in turn, whatever the others send; a client's own items stay in order."""
 
+import tracemalloc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +57,33 @@ def test_a_client_that_was_away_gets_no_service_for_the_time_it_was_away() -> No
     first = [client for client, _ in drained(queue)][:8]
 
     assert 3 <= first.count("late") <= 5
+
+
+def test_clients_that_are_gone_take_no_memory_from_a_queue_that_is_never_empty() -> None:
+    queue: FairQueue[tuple[str, int]] = FairQueue()
+    queue.push(("first", 0), "first", 1)
+
+    tracemalloc.start()
+    for number in range(20_000):
+        queue.push(("gone", number), f"client {number}", 1)
+        queue.remove(next(iter(queue)))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert taken < 20_000 * 50
+
+
+def test_a_client_that_waits_stays_in_order_however_many_others_come_and_go() -> None:
+    queue: FairQueue[tuple[str, int]] = FairQueue()
+    for number in range(3):
+        queue.push(("waits", number), "waits", 1)
+    for number in range(5000):
+        gone = ("gone", number)
+        queue.push(gone, f"client {number}", 10)
+        queue.remove(gone)
+    queue.push(("waits", 3), "waits", 1)
+
+    assert drained(queue) == [("waits", number) for number in range(4)]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5)), max_size=40))

@@ -21,6 +21,7 @@ from network_targets import Target, assert_equals_reference, plan_around, target
 from plans import Shape, random_convolution, random_dense, random_images, random_plan
 
 from spark_accel.daemon import activation_memory, kernels, network_program, opencl_launch, opencl_layers
+from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.network import DeviceMemoryError, Network
 from spark_accel.daemon.opencl_network import OpenCLNetwork
 from spark_accel.daemon.reference_network import ReferenceNetwork
@@ -358,3 +359,19 @@ def test_a_network_too_large_for_the_device_is_an_error_that_says_how_much_it_wa
     wanted = rf"wants [\d,.]+ MiB of the memory of device '{re.escape(device.name)}'.*the device has"
     with pytest.raises(DeviceMemoryError, match=wanted):
         OpenCLNetwork(plan, device, 4)
+
+
+def test_memory_that_the_driver_lacks_at_its_first_use_is_such_an_error_too(
+    device: cl.Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = OpenCLNetwork(random_plan(np.random.default_rng(0)), device, 1)
+    code: int = cl.status_code.MEM_OBJECT_ALLOCATION_FAILURE
+    error = cl.MemoryError(cl._cl._ErrorRecord("", code, "clEnqueueNDRangeKernel"))  # as a driver's call raises it
+
+    def lacking() -> None:
+        raise error
+
+    monkeypatch.setattr(network.execution, "begin", lambda _n: Begun(lacking))
+
+    with pytest.raises(DeviceMemoryError, match=r"the network wants .* for 1 images at once .*ALLOCATION_FAILURE"):
+        network.run_staged(1)

@@ -395,3 +395,12 @@ def test_a_worker_asks_for_large_pages_unless_somebody_decided(given: str | None
     inherited = {} if given is None else {"GLIBC_TUNABLES": given}
 
     assert worker_environment.environment(inherited)["GLIBC_TUNABLES"] == expected
+
+
+def test_a_worker_s_process_has_that_environment() -> None:
+    async def environment(process: WorkerProcess) -> set[bytes]:
+        return set(Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"))
+
+    expected = worker_environment.environment(os.environ)
+
+    assert with_process(environment) >= {f"{name}={value}".encode() for name, value in expected.items()}

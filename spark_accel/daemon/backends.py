@@ -180,7 +180,7 @@ class Identity:
     def _inline_bytes(self, request: BatchRequest, room: int) -> int:
         """See BatchRequest; raises RequestError, too, for more than the `room` that the requests before leave."""
         sizes = {name: request.inputs[source].nbytes for source, name in self._pairs if source in request.inputs}
-        inline = request.inline_bytes(sizes)
+        inline = request.inline_bytes(sizes, grpc_messages.MAX_BYTES)
         if inline > room:
             raise RequestError(
                 StatusCode.UNAVAILABLE,

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from grpc import StatusCode
 
-from spark_accel.daemon import grpc_messages
 from spark_accel.daemon.link import Buffer, Header
 from spark_accel.daemon.request import RequestError
 
@@ -131,19 +130,19 @@ class BatchRequest(NamedTuple):
         """Whether the output is to be answered."""
         return not self.outputs or output in self.outputs
 
-    def inline_bytes(self, sizes: Mapping[str, int]) -> int:
-        """How many bytes of outputs of these sizes travel with the answer; raises RequestError for too many.
+    def inline_bytes(self, sizes: Mapping[str, int], most: int) -> int:
+        """How many bytes of outputs of these sizes travel with the answer; raises RequestError for more than `most`.
 
         To be asked before they are computed: what an answer holds passes through the daemon, which is others' too.
         """
         inline = {name: size for name, size in sizes.items() if self.wants(name) and self.outputs.get(name) is None}
         total = sum(inline.values())
-        if total > grpc_messages.MAX_BYTES:
+        if total > most:
             each = ", ".join(f"'{name}' {size:,}" for name, size in inline.items())
             raise RequestError(
                 StatusCode.RESOURCE_EXHAUSTED,
                 f"{total:,} bytes of outputs are wanted inline ({each}), and an answer holds at most"
-                f" {grpc_messages.MAX_BYTES:,}: have them written to a shared-memory region, or ask for smaller ones",
+                f" {most:,}: have them written to a shared-memory region, or ask for smaller ones",
             )
         return total
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from spark_accel.daemon.bitstream_backend import Built
 
 _DATATYPES = {"float64": "FP64", "int32": "INT32"}  # of what kernels answer
+_MOST_INLINE = (
+    2**31 - 2**20
+)  # bytes of an answer's outputs: sums are Spark's, which has them inline; messages have 2 GiB
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
@@ -132,7 +135,8 @@ class EstimatorBackend:
 
     def _prepare(self, request: BatchRequest) -> _Prepared:
         rows = estimator_request.partition(request)
-        computation = self._kernel(request, rows)
+        sizes, computation = self._kernel(request, rows)
+        request.inline_bytes(sizes, _MOST_INLINE)
         content = estimator_request.content(request, rows)
         if content is None:
             data = self._shared.engine.load(rows, resident=False)

@@ -117,7 +117,13 @@ class OpenCLNetwork(Network):
 
     def _begin_staged(self, n: int) -> Begun[Float32]:
         with self._memory.shortage_named():
-            return self.execution.begin(n)
+            begun = self.execution.begin(n)
+
+        def result() -> Float32:
+            with self._memory.shortage_named():  # some drivers give memory at its first use
+                return begun.result()
+
+        return Begun(result, begun.wait)
 
     def _profile_staged(self, n: int) -> list[float]:
         with self._memory.shortage_named():

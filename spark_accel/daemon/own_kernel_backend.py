@@ -16,7 +16,7 @@ from google.protobuf import json_format
 from grpc import StatusCode
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from spark_accel.daemon import datatypes, memory_budget, own_kernel_program
+from spark_accel.daemon import datatypes, grpc_messages, memory_budget, own_kernel_program
 from spark_accel.daemon.backends import BackendError, DamageError, Outcome, Output
 from spark_accel.daemon.batch_request import BatchRequest, Input
 from spark_accel.daemon.begun import Begun
@@ -95,7 +95,7 @@ class OwnKernelBackend:
                 for tensor in (*self._definition.inputs, *self._definition.outputs)
             }
             self._check_memory(nbytes)
-            request.inline_bytes({name: nbytes[name] for name in bound.outputs})
+            request.inline_bytes({name: nbytes[name] for name in bound.outputs}, grpc_messages.MAX_BYTES)
             tensors = {name: self._tensor(name, size, request.inputs.get(name)) for name, size in nbytes.items()}
         except BindingError as error:
             return RequestError(StatusCode.INVALID_ARGUMENT, f"model '{self._definition.model}': {error}")
