@@ -95,6 +95,14 @@ def test_the_profile_has_every_layer_and_the_whole(measured: Path) -> None:
     assert table.title in (measured / "printed.txt").read_text()
 
 
+def test_arithmetic_alone_has_its_turns_beside_one_image_wherever_its_limit_is_known(measured: Path) -> None:
+    result = results.read(measured / "result.json")["benches"]["resnet50"]
+
+    assert bool(result["arithmetic"]) == bool(result["profile"]["limit"])
+    printed = (measured / "printed.txt").read_text()
+    assert ("multiplications in registers alone" in printed) == bool(result["arithmetic"])
+
+
 def test_multiplications_are_those_of_the_layers_shapes() -> None:
     ones = np.ones(4, np.float32)
     convolution = Convolution(

@@ -118,3 +118,9 @@ class Contender(ABC):
         """The time of each layer, where it can be told."""
         del batch, repeat
         return None
+
+    def arithmetic(self, milliseconds: float, seconds: float) -> list[float]:
+        """The milliseconds of each call that `seconds` have room for, of calls that only multiply in registers and take
+        `milliseconds` where nothing disturbs them: how steady the machine is. None where it can't be told."""
+        del milliseconds, seconds
+        return []

@@ -67,6 +67,8 @@ def _do(contender: Contender, command: dict[str, Any]) -> Any:  # noqa: ANN401 -
         return contender.set_up(**command)
     if what == "run":
         return asdict(contender.run(**command))
+    if what == "arithmetic":
+        return contender.arithmetic(**command)
     if what == "classes":
         return contender.classes(np.load(command["images"]))
     return contender.profile(**command)

@@ -6,7 +6,7 @@ from typing import Any
 
 from spark_accel import settings
 from spark_accel.bench.contender import Contender, Float32, Job, UInt8
-from spark_accel.bench.network_limits import multiplications_a_second
+from spark_accel.bench.network_limits import Arithmetic, arithmetic
 from spark_accel.daemon import devices
 from spark_accel.daemon.network import Network
 from spark_accel.daemon.opencl_network import OpenCLNetwork
@@ -22,12 +22,13 @@ class Ours(Contender):
         chosen = settings.from_environment(job.settings)
         self._facts = devices.select(devices.discover_in_subprocess(), chosen.device, chosen.fallback)[0]
         self._plan = plan.load(Path(job.plan))
-        self._device = None
+        self._arithmetic: Arithmetic | None = None
         if self._facts == devices.REFERENCE:
             self._network: Network = ReferenceNetwork(self._plan, job.largest)
         else:
-            self._device = devices.open_device(self._facts.id)
-            self._network = OpenCLNetwork(self._plan, self._device, job.largest)
+            device = devices.open_device(self._facts.id)
+            self._network = network = OpenCLNetwork(self._plan, device, job.largest)
+            self._arithmetic = arithmetic(device, network.tier)
 
     @property
     def about(self) -> str:
@@ -51,9 +52,7 @@ class Ours(Contender):
         self.set_up(batch)
         runs = [self._network.profile(batch) for _ in range(repeat)]
         seconds = [statistics.median(run[index][1] for run in runs) for index in range(len(runs[0]))]
-        limit = None
-        if self._device is not None and isinstance(self._network, OpenCLNetwork):
-            limit = multiplications_a_second(self._device, self._network.tier)
+        limit = self._arithmetic.multiplications_a_second() if self._arithmetic is not None else None
         layers = [
             {
                 "name": layer.name,
@@ -64,6 +63,10 @@ class Ours(Contender):
             for layer, one in zip(self._plan.layers, seconds, strict=True)
         ]
         return {"batch": batch, "layers": layers, "limit": limit}
+
+    def arithmetic(self, milliseconds: float, seconds: float) -> list[float]:
+        """See Contender."""
+        return [] if self._arithmetic is None else self._arithmetic.calls(milliseconds, seconds)
 
 
 def multiplications(network: plan.Plan, layer: plan.Layer) -> int:

@@ -32,8 +32,9 @@ def measure(options: Options) -> dict[str, Any]:
             for one in contenders:
                 one.load()
             meter = power.find(options.watts)
+            arithmetic: list[float] = []
             for batch in options.batches:
-                _take_turns(contenders, batch, options, meter)
+                arithmetic += _take_turns(contenders, batch, options, meter)
             profile = contenders[0].profile(min(_PROFILED_BATCH, max(options.batches)))
     return {
         "network": inputs.name,
@@ -44,6 +45,7 @@ def measure(options: Options) -> dict[str, Any]:
         "power": meter.facts(),
         "price_per_hour": options.price_per_hour,
         "contenders": [one.facts() for one in contenders],
+        "arithmetic": arithmetic,
         "skipped": [{"title": peers.peer(name).title, "reason": why} for name, why in skipped.items()],
         "profile": profile,
     }
@@ -106,6 +108,14 @@ class _Measured:
                 del turn["milliseconds"]
             self._turns.setdefault(str(batch), []).append(turn)
 
+    def arithmetic(self, seconds: float) -> list[float]:
+        """The milliseconds of calls that multiply in registers for as long as one image takes."""
+        milliseconds = statistics.median(self._turns["1"][-1]["milliseconds"])
+        found: list[float] = self._ask(
+            lambda: self._process.ask("arithmetic", milliseconds=milliseconds, seconds=seconds)
+        )
+        return found
+
     def profile(self, batch: int) -> dict[str, Any] | None:
         found: dict[str, Any] | None = self._ask(lambda: self._process.ask("profile", batch=batch, repeat=_PROFILES))
         return found
@@ -133,16 +143,21 @@ class _Measured:
             return None
 
 
-def _take_turns(contenders: list[_Measured], batch: int, options: Options, meter: power.Meter) -> None:
+def _take_turns(contenders: list[_Measured], batch: int, options: Options, meter: power.Meter) -> list[float]:
+    """Gives, for one image, the milliseconds of arithmetic alone, which has a turn, too."""
     seconds = (
         max(options.seconds, _SECONDS_OF_LATENCY if options.seconds >= 1 else 0) if batch == 1 else options.seconds
     )
+    arithmetic: list[float] = []
     for one in contenders:
         one.set_up(batch)
     for number in range(options.rounds):
         progress.say(f"batch {batch}, round {number + 1} of {options.rounds}")
         for one in contenders:
             one.turn(batch, seconds, meter)
+        if batch == 1:
+            arithmetic += contenders[0].arithmetic(seconds)
+    return arithmetic
 
 
 def rates(contender: dict[str, Any], batch: int) -> list[float]:
