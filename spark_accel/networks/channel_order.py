@@ -8,33 +8,57 @@ add the products in 16 bits, which hold those of neighbours whose weights are at
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from operator import itemgetter
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
 
 from spark_accel.networks import winograd
-from spark_accel.networks.plan import INPUT, Convolution, Dense, GlobalAveragePool, Layer, Plan
+from spark_accel.networks.plan import INPUT, Convolution, Dense, GlobalAveragePool, Int8, Layer, Plan
 
 Order = npt.NDArray[np.intp] | slice
+_Counts = npt.NDArray[np.int64]
 
 MOST = 128  # times 255 is less than 2^15
 PANEL = 16  # channels that the kernels of these processors have together
 _AS_IT_IS = slice(None)
-_TRIED = 32  # neighbours for a channel: with all of them there are hardly fewer misfits
 
 
 def paired(plan: Plan) -> Plan:
     """A plan with the same logits, in which neighbours fit as far as that was found."""
-    groups = _groups(plan)
-    weights = defaultdict(list)  # but for the dense layer's, which are few, and Winograd's, which are no bytes
-    for layer in plan.layers:
-        if isinstance(layer, Convolution) and groups[layer.input] != INPUT and not winograd.suits(layer, PANEL):
-            by_channel = np.moveaxis(layer.weights, 3, 0)
-            weights[groups[layer.input]].append(by_channel.reshape(len(by_channel), -1))
-    orders = {group: _order(np.concatenate(each, axis=1).astype(np.int16)) for group, each in weights.items()}
-    of = {name: orders[group] for name, group in groups.items() if group in orders}
+    of = _Orders(plan).found
     return replace(plan, layers=tuple(_reordered(layer, of) for layer in plan.layers))
+
+
+class _Orders:
+    """`found` has the order of each activation's channels that is not as it was.
+
+    Activations that are added up have one order: that of their `_group`, of which the first one's name is the name.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._group = _groups(plan)
+        # But for the dense layer, which is small, and those made by Winograd's algorithm, which multiply no bytes.
+        self._readers: Mapping[str, list[Convolution]] = defaultdict(list)
+        for layer in plan.layers:
+            if isinstance(layer, Convolution) and not winograd.suits(layer, PANEL):
+                self._readers[self._group[layer.input]].append(layer)
+        self._orders: dict[str, Order] = {INPUT: _AS_IT_IS}
+        for group in self._group.values():
+            self._decide(group)
+        self.found = {name: self._orders[group] for name, group in self._group.items()}
+
+    def _decide(self, group: str) -> None:
+        """Those of what is made of it come first: they say which channels its readers have in a panel."""
+        if group in self._orders:
+            return
+        self._orders[group] = _AS_IT_IS  # for whoever asks in between, which only some networks' layers do
+        readers = self._readers[group]
+        for reader in readers:
+            self._decide(self._group[reader.output])
+        if readers:
+            given = (_misfits(reader.weights[self._orders[self._group[reader.output]]]) for reader in readers)
+            self._orders[group] = _order(reduce(np.add, given))
 
 
 def _groups(plan: Plan) -> Mapping[str, str]:
@@ -48,31 +72,43 @@ def _groups(plan: Plan) -> Mapping[str, str]:
     return groups
 
 
-def _order(weights: npt.NDArray[np.int16]) -> Order:
-    """Pair by pair, of weights [channels, products]. Channels with large weights choose first.
+def _misfits(weights: Int8) -> _Counts:
+    """[in, in] of weights [out, row, column, in]: of the panels' rows, in how many two inputs can't be neighbours."""
+    outputs, rows, columns, inputs = weights.shape
+    panels = np.zeros((-(-outputs // PANEL) * PANEL, rows * columns, inputs), np.int16)
+    panels[:outputs] = weights.reshape(outputs, -1, inputs)
+    by_input = np.ascontiguousarray(panels.reshape(-1, PANEL, rows * columns, inputs).transpose(3, 1, 0, 2))
+    found = np.zeros((inputs, inputs), np.int64)
+    for one in range(inputs):
+        beyond = np.abs(by_input[one:] + by_input[one]) > MOST
+        found[one, one:] = beyond.any(axis=1).sum(axis=(1, 2))
+    return np.maximum(found, found.T)
 
-    Pairs with most misfits come last: behind one, words start at odd channels and hold neighbours that nobody paired.
-    """
-    random = np.random.default_rng(0)
-    size = (weights.astype(np.float32) ** 4).sum(axis=1)
-    free = np.ones(len(weights), bool)
-    pairs: list[tuple[float, list[int]]] = []  # with their misfits
-    for channel in np.argsort(-size, kind="stable"):
-        if not free[channel]:
-            continue
-        free[channel] = False
-        others = np.flatnonzero(free)
-        if not len(others):
-            pairs.append((np.inf, [channel]))
-            break
-        if len(others) > _TRIED:
-            others = random.choice(others, _TRIED, replace=False)
-        misfits = (np.abs(weights[others] + weights[channel]) > MOST).sum(axis=1)
-        best = others[misfits == misfits.min()]
-        other = best[np.argmax(size[best])]  # small ones are left to those that need them
-        free[other] = False
-        pairs.append((misfits.min(), [channel, other]))
-    return np.concatenate([channels for _, channels in sorted(pairs, key=itemgetter(0))])
+
+def _order(misfits: _Counts) -> Order:
+    """Pair by pair, those that fit first. Behind one that does not, words start at the second channel of pairs: so each
+    begins with what fits best beside the end of the one before."""
+    pairs, alone = _pairs(misfits)
+    pairs = pairs[np.argsort(misfits[pairs[:, 0], pairs[:, 1]], kind="stable")]
+    order: list[int] = []
+    while len(pairs):
+        fitting = misfits[order[-1], pairs] if order else np.zeros(pairs.shape)
+        pair, begin = divmod(int(fitting.argmin()), 2)
+        order += [pairs[pair, begin], pairs[pair, 1 - begin]]
+        pairs = np.delete(pairs, pair, axis=0)
+    return np.array([*order, *alone])
+
+
+def _pairs(misfits: _Counts) -> tuple[npt.NDArray[np.intp], list[int]]:
+    """[pairs, 2] of the channels, and the one that is left where their number is odd. Those that fit beside the fewest
+    choose first."""
+    free = list(np.argsort(-misfits.sum(axis=1), kind="stable"))
+    pairs = []
+    while len(free) > 1:
+        channel = free.pop(0)
+        other = free.pop(int(misfits[channel, free].argmin()))  # the first: who fits beside more is left to others
+        pairs.append((channel, other))
+    return np.array(pairs, np.intp).reshape(-1, 2), free
 
 
 def _reordered(layer: Layer, of: Mapping[str, Order]) -> Layer:
