@@ -147,6 +147,35 @@ def test_large_weights_beside_each_other_do_not_saturate(
     assert_equals_reference(target, replace(plan, layers=(white, *plan.layers[1:])), random_images(rng, plan, 3))
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    st.tuples(st.integers(1, 9), st.integers(30, 45), st.integers(1, 12)),
+    st.tuples(st.tuples(st.integers(1, 7), st.integers(3, 7)), st.tuples(st.integers(1, 2), st.integers(1, 2))),
+    st.sampled_from([(63, "copied rows"), (127, "widened rows")]),
+    seeds,
+)
+def test_rows_are_widened_where_many_neighbours_do_not_fit(
+    target: Target,
+    shape: Shape,
+    window: tuple[tuple[int, int], tuple[int, int]],
+    largest: tuple[int, str],
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    layer = random_convolution(rng, shape, 35, *window, input="x", relu=False)
+    weight, source = largest
+    weights = np.where(
+        rng.random(layer.weights.shape) < 0.8, weight, rng.integers(-weight, weight, layer.weights.shape)
+    )
+    plan = plan_around(rng, shape, replace(layer, weights=weights.astype(np.int8)))
+
+    if target.tier == "x86-avx2":
+        (tier,) = (one for one in kernels.tiers(kernels.folder() / "network") if one.name == target.tier)
+        table = network_program.program(plan, tier, frozenset(), threads=2).layers
+        assert network_program._SOURCES[table[1, -3]] == source
+    assert_equals_reference(target, plan, random_images(rng, plan, 3))
+
+
 def test_a_residual_counts_exactly_up_to_the_largest_multiplier(target: Target) -> None:
     rng = np.random.default_rng(1)
     shape = (5, 6, 2)

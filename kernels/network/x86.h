@@ -12,6 +12,12 @@
 #define PRODUCTS DOT_SHORTS
 #define RAW 1
 #include "x86_multiply_any.h"
+#ifdef PAIRS
+#define ELEMENTS widened
+#define PRODUCTS DOT_SHORTS
+#define RAW 0
+#include "x86_multiply_any.h"
+#endif
 #include "x86_layers.h"
 #include "x86_winograd.h"
 #include "x86_tiles.h"

@@ -114,6 +114,15 @@ HELPER void store_floats(floatv values, __global float *to, int count)
     STORE(floatv_unaligned, values, to, count)
 }
 
+// Bytes as shorts; reads and writes whole vectors.
+HELPER void widen_all(__global short *to, __global const uchar *from, long count)
+{
+    for (long i = 0; i < count; i += PANEL) {
+        const panel_bytes bytes = *(__global const panel_bytes_unaligned *)(from + i);
+        *(__global shortv_unaligned *)(to + i) = __builtin_convertvector(bytes, shortv);
+    }
+}
+
 // Copies so many bytes; reads and writes whole vectors.
 HELPER void copy(__global uchar *to, __global const uchar *from, int count)
 {

@@ -1,9 +1,9 @@
 // Layers as the kernel reads them, what they are cut into, and where their inputs, outputs and windows lie.
 enum { CONVOLUTION, MAX_POOL, GLOBAL_AVERAGE_POOL, DENSE };
 
-// Where a layer's windows are read: where its inputs lie, or copies of them, window by window or in padded rows. With
-// WINOGRAD there are none, see `x86_winograd.h`.
-enum { IN_PLACE, COPIED_WINDOWS, COPIED_ROWS, WINOGRAD };
+// Where a layer's windows are read: where its inputs lie, or copies of them, window by window or in padded rows, which
+// are WIDENED to shorts where there are PAIRS of which many don't fit. With WINOGRAD there are none, see `x86_winograd.h`.
+enum { IN_PLACE, COPIED_WINDOWS, COPIED_ROWS, WINOGRAD, WIDENED_ROWS };
 
 // An activation's place in an arena: `before` bytes of those that have one image at a time, or, an image, of those that
 // have all images of a group; -1: it is the images, or none.
@@ -79,7 +79,7 @@ HELPER int unit_columns(const layer_t *layer)
 // What other layers' outputs are cut into, in pixels.
 HELPER int unit_of(const layer_t *layer)
 {
-    return layer->source == COPIED_ROWS ? layer->out_width : 1;
+    return layer->source == COPIED_ROWS || layer->source == WIDENED_ROWS ? layer->out_width : 1;
 }
 
 HELPER int units_of(const layer_t *layer, const batch_t *batch)

@@ -1,5 +1,18 @@
 // Tiles: what a thread makes on its own of a layer's outputs.
 
+// A row of pixels, whose copied inputs start at `windows`.
+HELPER void multiply_row(
+    const layer_t *layer, const panel_t *panel, __global const uchar *windows, int pixel, int count)
+{
+#ifdef PAIRS
+    if (layer->source == WIDENED_ROWS) {
+        multiply_widened(panel, windows, pixel, count);
+        return;
+    }
+#endif
+    multiply_bytes(panel, windows, pixel, count);
+}
+
 // Some pixels of some panels.
 HELPER void multiply_tile(
     const layer_t *layer, const batch_t *batch, __global const uchar *constants, int number, __global uchar *room)
@@ -14,11 +27,19 @@ HELPER void multiply_tile(
     } else if (layer->source == COPIED_WINDOWS) {
         copy_windows(layer, batch, constants, tile.first, tile.last, room);
     } else {
-        copy_rows(layer, batch, constants, tile.first, tile.last, room);
         rows = layer->kernel_height;
         row_words = layer->row_words;
         row_bytes = row_bytes_of(layer);
         stride = layer->stride_x * layer->channels;
+        if (layer->source == COPIED_ROWS) {
+            copy_rows(layer, batch, constants, tile.first, tile.last, room);
+        } else {
+            const long bytes = (long)(tile.last - tile.first) * rows * row_bytes;
+            copy_rows(layer, batch, constants, tile.first, tile.last, room + 2 * bytes);
+            widen_all((__global short *)room, room + 2 * bytes, bytes);
+            row_bytes *= 2;
+            stride *= 2;
+        }
     }
 
     const int unit = unit_of(layer);
@@ -28,11 +49,11 @@ HELPER void multiply_tile(
         panel.row_words = row_words;
         panel.row_bytes = row_bytes;
         panel.stride = stride;
-        if (layer->source == COPIED_ROWS)
-            for (int row = tile.first; row < tile.last; row++)
-                multiply_bytes(&panel, windows + (row - tile.first) * rows * row_bytes, row * unit, unit);
-        else
+        if (unit == 1)
             multiply_bytes(&panel, windows, tile.first, tile.last - tile.first);
+        else
+            for (int row = tile.first; row < tile.last; row++)
+                multiply_row(layer, &panel, windows + (row - tile.first) * rows * row_bytes, row * unit, unit);
     }
 }
 

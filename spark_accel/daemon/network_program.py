@@ -27,7 +27,9 @@ SLACK = 64  # bytes behind whatever kernels read or write: they do so in whole v
 _WORD = 4  # bytes in one
 _SHORTS = 2  # in one
 _KINDS = ("convolution", "max_pool", "global_average_pool", "dense")
-_SOURCES = ("in place", "copied windows", "copied rows", "winograd")
+_SOURCES = ("in place", "copied windows", "copied rows", "winograd", "widened rows")
+_ROWS = ("copied rows", "widened rows")
+_SHORTS_TIME = 0.6  # that a word of shorts takes of the time of a word of bytes
 _TILE_BYTES = 96 * 2**10  # of a tile's inputs: they stay in the second-level cache
 _TILE_DOTS = 60_000  # instructions in a tile: some 10 to 20 microseconds, so that threads end a layer together
 _TILE_CHANNELS = 256  # of a tile: enough for the copying of its inputs to hardly count
@@ -183,7 +185,7 @@ class _Writer:
         add = self._constants.add
         if isinstance(layer, Convolution):
             weights = winograd.weights(layer.weights) if source == "winograd" else layer.weights
-            panels = _in_vectors(self._panels(weights))
+            panels = _in_vectors(self._panels(weights, _SHORTS if source == "widened rows" else _WORD))
             row_bytes = _copied_pixels(layer, out_shape) * shape[2] if source == "copied rows" else panels.shape[3]
             start, *lists = self._packed(panels, source, row_bytes)
             residual = 0
@@ -199,7 +201,7 @@ class _Writer:
                 *lists,
             )
         if isinstance(layer, Dense):
-            panels = self._panels(layer.weights[:, np.newaxis, np.newaxis])
+            panels = self._panels(layer.weights[:, np.newaxis, np.newaxis], _WORD)
             start, *lists = self._packed(panels, source, panels.shape[3])
             return start, add(self._filled(layer.bias)), add(self._filled(layer.multiplier)), 0, 0, 0, *lists
         if isinstance(layer, GlobalAveragePool):
@@ -219,9 +221,12 @@ class _Writer:
         unit_bytes = rows * row_words * _WORD
         step, wanted = self._pixels, prod(out_shape[:2])  # units that are made at once; those of an image
         slack = SLACK
-        if isinstance(layer, Convolution) and source == "copied rows":
+        if isinstance(layer, Convolution) and source in _ROWS:
             unit_bytes = rows * _copied_pixels(layer, out_shape) * shape[2]
             dots *= out_shape[1]
+            if source == "widened rows":
+                row_words = -(-columns * shape[2] // _SHORTS)
+                unit_bytes *= 3  # bytes and shorts
             step, wanted = 1, out_shape[0]
         elif source == "winograd":
             row_words = shape[2] // _SHORTS
@@ -245,13 +250,18 @@ class _Writer:
             return "winograd"
         if isinstance(layer, Dense) or out_shape[1] < 2 * self._pixels or layer.stride[1] >= layer.weights.shape[2]:
             return "copied windows"
-        return "copied rows"
+        return "widened rows" if self._pairs and self._is_faster_in_shorts(layer, self._pairs) else "copied rows"
+
+    def _is_faster_in_shorts(self, layer: Convolution, pairs: int) -> bool:
+        """Whether so many words are listed that wider ones, which need no list, take less time."""
+        listed = len(listed_words(self._panels(layer.weights, _WORD), 0, pairs).offsets)
+        return _SHORTS_TIME * prod(self._panels(layer.weights, _SHORTS).shape) / self._panel / _SHORTS < listed
 
     def _packed(self, panels: npt.NDArray[Any], source: str, row_bytes: int) -> tuple[int, int, int]:
         """Where weights start, which are `_panels`, and the lists of panels' first words and of offsets; 0 for none."""
         add = self._constants.add
-        if source == "winograd":
-            return add(_words(panels, _SHORTS)), 0, 0
+        if source in ("winograd", "widened rows"):
+            return add(_words(panels, _SHORTS).astype(np.int16)), 0, 0
         if not self._pairs:
             return add(_words(panels, _WORD)), 0, 0
         listed = listed_words(panels, row_bytes, self._pairs)
@@ -265,11 +275,11 @@ class _Writer:
         """The same, in the order in which vectors have a panel's channels."""
         return _in_vectors(self._filled(values).reshape(-1, self._panel))
 
-    def _panels(self, weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _panels(self, weights: npt.NDArray[Any], word: int) -> npt.NDArray[Any]:
         """Weights [out, row, column, in] as [panels, PANEL, row, column and in], zeros up to whole words."""
         out, rows, columns, channels = weights.shape
         by_row = weights.reshape(out, rows, columns * channels)
-        filled = np.pad(by_row, ((0, -out % self._panel), (0, 0), (0, -(columns * channels) % _WORD)))
+        filled = np.pad(by_row, ((0, -out % self._panel), (0, 0), (0, -(columns * channels) % word)))
         return filled.reshape(-1, self._panel, *filled.shape[1:])
 
 
