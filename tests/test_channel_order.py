@@ -38,7 +38,7 @@ def test_logits_stay_the_same_to_the_bit(channels: int, seed: int) -> None:
     np.testing.assert_array_equal(reference.run(ordered, images), reference.run(plan, images))
 
 
-def test_neighbours_that_do_not_fit_cost_less_than_half() -> None:
+def test_neighbours_that_do_not_fit_cost_less_than_half_of_the_words() -> None:
     rng = np.random.default_rng(0)
     plan = random_plan(rng, channels=64)
     layers = [

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -149,31 +150,38 @@ def test_large_weights_beside_each_other_do_not_saturate(
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.tuples(st.integers(1, 9), st.integers(30, 45), st.integers(1, 12)),
+    st.tuples(st.integers(1, 9), st.integers(30, 45), st.sampled_from([8, 12, 16])),
     st.tuples(st.tuples(st.integers(1, 7), st.integers(3, 7)), st.tuples(st.integers(1, 2), st.integers(1, 2))),
-    st.sampled_from([(63, "copied rows"), (127, "widened rows")]),
+    st.sampled_from(["copied rows", "widened rows"]),
     seeds,
 )
-def test_rows_are_widened_where_many_neighbours_do_not_fit(
-    target: Target,
-    shape: Shape,
-    window: tuple[tuple[int, int], tuple[int, int]],
-    largest: tuple[int, str],
-    seed: int,
+def test_rows_are_widened_where_so_many_neighbours_do_not_fit_that_this_is_faster(
+    target: Target, shape: Shape, window: tuple[tuple[int, int], tuple[int, int]], source: str, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     layer = random_convolution(rng, shape, 35, *window, input="x", relu=False)
-    weight, source = largest
-    weights = np.where(
-        rng.random(layer.weights.shape) < 0.8, weight, rng.integers(-weight, weight, layer.weights.shape)
+    weights = layer.weights
+    if source == "copied rows":  # few
+        weights = np.where(rng.random(weights.shape) < 0.002, 127, weights // 3).astype(np.int8)
+        weights[0, 0, 0, :2] = 127
+    terms = prod(weights.shape[1:])
+    layer = replace(
+        layer,
+        weights=weights,
+        bias=(-128 * weights.astype(np.int64).sum(axis=(1, 2, 3))).astype(np.int32),
+        multiplier=np.full(35, 80 / (np.sqrt(terms) * 74 * weights.astype(np.float64).std()), np.float32),
+        zero_point=np.full(35, 128, np.uint8),
     )
-    plan = plan_around(rng, shape, replace(layer, weights=weights.astype(np.int8)))
+    plan = plan_around(rng, shape, layer)
+    images = random_images(rng, plan, 3)
 
     if target.tier == "x86-avx2":
         (tier,) = (one for one in kernels.tiers(kernels.folder() / "network") if one.name == target.tier)
         table = network_program.program(plan, tier, frozenset(), threads=2).layers
         assert network_program._SOURCES[table[1, -3]] == source
-    assert_equals_reference(target, plan, random_images(rng, plan, 3))
+    outputs = dict(reference.activations(plan, images))["y"]
+    assert np.isin(outputs, (0, 255), invert=True).mean() > 0.5
+    assert_equals_reference(target, plan, images)
 
 
 def test_a_residual_counts_exactly_up_to_the_largest_multiplier(target: Target) -> None:

@@ -1,5 +1,5 @@
 // For x86 processors with AVX2. `vpmaddubsw` adds the products of two bytes in 16 bits, where those of two large weights
-// don't fit: words are listed, so that no two such are side by side (`listed_words.py`).
+// don't fit: words are listed, so that no two such are side by side (`listed_words.py`), or bytes are widened.
 #define TARGET "avx2,fma"
 typedef char chars __attribute__((ext_vector_type(32)));
 #define IN_SHORTS(inputs, weights) \

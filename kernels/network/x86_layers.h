@@ -2,7 +2,7 @@
 enum { CONVOLUTION, MAX_POOL, GLOBAL_AVERAGE_POOL, DENSE };
 
 // Where a layer's windows are read: where its inputs lie, or copies of them, window by window or in padded rows, which
-// are WIDENED to shorts where there are PAIRS of which many don't fit. With WINOGRAD there are none, see `x86_winograd.h`.
+// are WIDENED to shorts where there are PAIRS and that takes less time. With WINOGRAD there are none, see `x86_winograd.h`.
 enum { IN_PLACE, COPIED_WINDOWS, COPIED_ROWS, WINOGRAD, WIDENED_ROWS };
 
 // An activation's place in an arena: `before` bytes of those that have one image at a time, or, an image, of those that
@@ -76,10 +76,15 @@ HELPER int unit_columns(const layer_t *layer)
     return divided_up(layer->out_width, SIDE);
 }
 
+HELPER int copies_rows(const layer_t *layer)
+{
+    return layer->source == COPIED_ROWS || layer->source == WIDENED_ROWS;
+}
+
 // What other layers' outputs are cut into, in pixels.
 HELPER int unit_of(const layer_t *layer)
 {
-    return layer->source == COPIED_ROWS || layer->source == WIDENED_ROWS ? layer->out_width : 1;
+    return copies_rows(layer) ? layer->out_width : 1;
 }
 
 HELPER int units_of(const layer_t *layer, const batch_t *batch)

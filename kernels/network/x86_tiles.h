@@ -49,11 +49,11 @@ HELPER void multiply_tile(
         panel.row_words = row_words;
         panel.row_bytes = row_bytes;
         panel.stride = stride;
-        if (unit == 1)
-            multiply_bytes(&panel, windows, tile.first, tile.last - tile.first);
-        else
+        if (copies_rows(layer))
             for (int row = tile.first; row < tile.last; row++)
                 multiply_row(layer, &panel, windows + (row - tile.first) * rows * row_bytes, row * unit, unit);
+        else
+            multiply_bytes(&panel, windows, tile.first, tile.last - tile.first);
     }
 }
 

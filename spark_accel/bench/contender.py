@@ -121,6 +121,6 @@ class Contender(ABC):
 
     def arithmetic(self, milliseconds: float, seconds: float) -> list[float]:
         """The milliseconds of each call that `seconds` have room for, of calls that only multiply in registers and take
-        `milliseconds` where nothing disturbs them: how steady the machine is. None where it can't be told."""
+        `milliseconds` where nothing disturbs them: how steady the machine is. Empty where that can't be told."""
         del milliseconds, seconds
         return []

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from spark_accel.bench.resnet50 import batches, milliseconds, rates, watts
+from spark_accel.bench.resnet50 import batches, latencies, milliseconds, rates, watts
 from spark_accel.bench.shown import Headline, Table, skipped
 from spark_accel.bench.summary import percentiles, spread
 
 _ARITHMETIC = (
-    "multiplications in registers: as many as take as long as one image here, by turns with the others; what their 99th"
-    " percentile is above their median is the machine's doing"
+    "multiplications in registers: in each round as many as take as long as that round's median image where nothing"
+    " disturbs them; what they vary is the doing of the machine, and of the driver that spreads them over its threads"
 )
 _HEADLINES = (16, 32)  # batches that the first glance is of, where they were measured
 
@@ -102,23 +102,25 @@ def _above_the_limit(profile: dict[str, Any]) -> list[str]:
     return ["layers above the limit are made by Winograd's algorithm, with 36 multiplications in the place of 144"]
 
 
-def _latency(contenders: list[dict[str, Any]], arithmetic: list[float]) -> Table:
+def _latency(contenders: list[dict[str, Any]], arithmetic: list[list[float]]) -> Table:
     rows = []
     for one in contenders:
         top1 = f"{one['top1']['right']} of {one['top1']['of']}" if one["top1"] else ""
-        rows.append([one["title"], *_latencies(milliseconds(one)), top1])
+        rows.append([one["title"], *_latencies(latencies(one)), top1])
     if arithmetic:
         rows.append(["multiplications in registers alone", *_latencies(arithmetic), ""])
-    columns = ["", "p50", "p95", "p99", "p99 / p50", "calls", "right at top-1"]
+    columns = ["", "p50", "p95", "p99", "p99 / p50, median of the rounds", "calls", "right at top-1"]
     notes = [_ARITHMETIC] if arithmetic else []
     return Table("one image: latency in ms; top-1", columns, rows, notes)
 
 
-def _latencies(calls: list[float]) -> list[str]:
+def _latencies(rounds: list[list[float]]) -> list[str]:
+    """Percentiles of all calls; their ratio round by round, between which the speed of a machine may change."""
+    calls = [one for each in rounds for one in each]
     if not calls:
         return ["", "", "", "", "0"]
-    p50, p95, p99 = percentiles(calls, 50, 95, 99)
-    return [f"{p50:.1f}", f"{p95:.1f}", f"{p99:.1f}", f"{p99 / p50:.2f}", str(len(calls))]
+    tail = spread(percentiles(each, 99)[0] / percentiles(each, 50)[0] for each in rounds)
+    return [*(f"{one:.1f}" for one in percentiles(calls, 50, 95, 99)), tail.text(2), str(len(calls))]
 
 
 def _efficiency(result: dict[str, Any], contenders: list[dict[str, Any]]) -> Table | None:

@@ -32,7 +32,7 @@ def measure(options: Options) -> dict[str, Any]:
             for one in contenders:
                 one.load()
             meter = power.find(options.watts)
-            arithmetic: list[float] = []
+            arithmetic: list[list[float]] = []
             for batch in options.batches:
                 arithmetic += _take_turns(contenders, batch, options, meter)
             profile = contenders[0].profile(min(_PROFILED_BATCH, max(options.batches)))
@@ -45,7 +45,7 @@ def measure(options: Options) -> dict[str, Any]:
         "power": meter.facts(),
         "price_per_hour": options.price_per_hour,
         "contenders": [one.facts() for one in contenders],
-        "arithmetic": arithmetic,
+        "arithmetic": [one for one in arithmetic if one],
         "skipped": [{"title": peers.peer(name).title, "reason": why} for name, why in skipped.items()],
         "profile": profile,
     }
@@ -143,12 +143,12 @@ class _Measured:
             return None
 
 
-def _take_turns(contenders: list[_Measured], batch: int, options: Options, meter: power.Meter) -> list[float]:
-    """Gives, for one image, the milliseconds of arithmetic alone, which has a turn, too."""
+def _take_turns(contenders: list[_Measured], batch: int, options: Options, meter: power.Meter) -> list[list[float]]:
+    """Gives, for one image, the milliseconds of arithmetic alone in each round, which has a turn, too."""
     seconds = (
         max(options.seconds, _SECONDS_OF_LATENCY if options.seconds >= 1 else 0) if batch == 1 else options.seconds
     )
-    arithmetic: list[float] = []
+    arithmetic: list[list[float]] = []
     for one in contenders:
         one.set_up(batch)
     for number in range(options.rounds):
@@ -156,7 +156,7 @@ def _take_turns(contenders: list[_Measured], batch: int, options: Options, meter
         for one in contenders:
             one.turn(batch, seconds, meter)
         if batch == 1:
-            arithmetic += contenders[0].arithmetic(seconds)
+            arithmetic.append(contenders[0].arithmetic(seconds))
     return arithmetic
 
 
@@ -165,9 +165,14 @@ def rates(contender: dict[str, Any], batch: int) -> list[float]:
     return [turn["images"] / turn["seconds"] for turn in contender["turns"].get(str(batch), [])]
 
 
+def latencies(contender: dict[str, Any]) -> list[list[float]]:
+    """The milliseconds of every single call with one image, round by round."""
+    return [turn["milliseconds"] for turn in contender["turns"].get("1", [])]
+
+
 def milliseconds(contender: dict[str, Any]) -> list[float]:
-    """The latency of every single call with one image."""
-    return [one for turn in contender["turns"].get("1", []) for one in turn["milliseconds"]]
+    """Those of all rounds."""
+    return [one for turn in latencies(contender) for one in turn]
 
 
 def batches(result: dict[str, Any]) -> list[int]:

@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from spark_accel.daemon.bitstream_backend import Built
 
 _DATATYPES = {"float64": "FP64", "int32": "INT32"}  # of what kernels answer
-_MOST_INLINE = (
-    2**31 - 2**20
-)  # bytes of an answer's outputs: sums are Spark's, which has them inline; messages have 2 GiB
+# Bytes of a request's outputs. Sums come inline, which grow with the number of features; a message has less than 2 GiB.
+_MOST_INLINE = 2**31 - 2**20
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 

@@ -13,7 +13,8 @@ from grpc import StatusCode
 from spark_accel.daemon.request import RequestError
 
 MAX_BYTES = 256 * 2**20
-"""Of a request, also once it is decompressed, and of the outputs in an answer: bulk data belongs in regions."""
+"""Of a request, also once it is decompressed, and of outputs in an answer, but for estimators': bulk data belongs in
+regions."""
 ACCEPTED_ENCODINGS = b"identity,deflate,gzip"
 _PREFIX = struct.Struct(">BI")  # whether it is compressed; the message's length
 _WINDOW_BITS = {b"gzip": 31, b"deflate": 15}

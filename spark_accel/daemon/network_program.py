@@ -1,7 +1,8 @@
 """Turns a layer plan into what a kernel reads that runs the whole network: a table of layers, and constants.
 
 The tables are those of `kernels/network/x86_layers.h`; `opencl_launch.py` runs them. A tier's macros say how weights
-lie: in panels of LANES * VECTORS output channels and, within a panel, in words of 32 bits. With PAIRS they are listed.
+lie: in panels of LANES * VECTORS output channels and, within a panel, in words of 32 bits. With PAIRS those of bytes
+are listed.
 """
 
 from dataclasses import dataclass
@@ -223,10 +224,11 @@ class _Writer:
         slack = SLACK
         if isinstance(layer, Convolution) and source in _ROWS:
             unit_bytes = rows * _copied_pixels(layer, out_shape) * shape[2]
-            dots *= out_shape[1]
             if source == "widened rows":
                 row_words = -(-columns * shape[2] // _SHORTS)
+                dots = rows * row_words * tile_panels * self._panel // self._lanes
                 unit_bytes *= 3  # bytes and shorts
+            dots *= out_shape[1]
             step, wanted = 1, out_shape[0]
         elif source == "winograd":
             row_words = shape[2] // _SHORTS
@@ -276,7 +278,7 @@ class _Writer:
         return _in_vectors(self._filled(values).reshape(-1, self._panel))
 
     def _panels(self, weights: npt.NDArray[Any], word: int) -> npt.NDArray[Any]:
-        """Weights [out, row, column, in] as [panels, PANEL, row, column and in], zeros up to whole words."""
+        """Weights [out, row, column, in] as [panels, PANEL, row, column and in], zeros up to words of `word` inputs."""
         out, rows, columns, channels = weights.shape
         by_row = weights.reshape(out, rows, columns * channels)
         filled = np.pad(by_row, ((0, -out % self._panel), (0, 0), (0, -(columns * channels) % word)))

@@ -17,48 +17,43 @@ from spark_accel.networks import winograd
 from spark_accel.networks.plan import INPUT, Convolution, Dense, GlobalAveragePool, Int8, Layer, Plan
 
 Order = npt.NDArray[np.intp] | slice
-_Counts = npt.NDArray[np.int64]
+_Counts = npt.NDArray[np.int32]
 
 MOST = 128  # times 255 is less than 2^15
 PANEL = 16  # channels that the kernels of these processors have together
+_MOST_CHANNELS = 4096  # of an activation that is put in order: what that takes grows with their square
 _AS_IT_IS = slice(None)
 
 
 def paired(plan: Plan) -> Plan:
     """A plan with the same logits, in which neighbours fit as far as that was found."""
-    of = _Orders(plan).found
+    of = _orders(plan)
     return replace(plan, layers=tuple(_reordered(layer, of) for layer in plan.layers))
 
 
-class _Orders:
-    """`found` has the order of each activation's channels that is not as it was.
+def _orders(plan: Plan) -> Mapping[str, Order]:
+    """The order of each activation's channels. Those that are added up have one order: that of their group.
 
-    Activations that are added up have one order: that of their `_group`, of which the first one's name is the name.
+    It depends on which channels those who read it have in a panel, so that theirs come first: of what is added up, and
+    else from the last to the first. Where that is not so, they count as they are.
     """
-
-    def __init__(self, plan: Plan) -> None:
-        self._group = _groups(plan)
-        # But for the dense layer, which is small, and those made by Winograd's algorithm, which multiply no bytes.
-        self._readers: Mapping[str, list[Convolution]] = defaultdict(list)
-        for layer in plan.layers:
-            if isinstance(layer, Convolution) and not winograd.suits(layer, PANEL):
-                self._readers[self._group[layer.input]].append(layer)
-        self._orders: dict[str, Order] = {INPUT: _AS_IT_IS}
-        for group in self._group.values():
-            self._decide(group)
-        self.found = {name: self._orders[group] for name, group in self._group.items()}
-
-    def _decide(self, group: str) -> None:
-        """Those of what is made of it come first: they say which channels its readers have in a panel."""
-        if group in self._orders:
-            return
-        self._orders[group] = _AS_IT_IS  # for whoever asks in between, which only some networks' layers do
-        readers = self._readers[group]
-        for reader in readers:
-            self._decide(self._group[reader.output])
-        if readers:
-            given = (_misfits(reader.weights[self._orders[self._group[reader.output]]]) for reader in readers)
-            self._orders[group] = _order(reduce(np.add, given))
+    group = _groups(plan)
+    # But for the dense layer, which is small, and those made by Winograd's algorithm, which multiply no bytes.
+    readers: dict[str, list[Convolution]] = defaultdict(list)
+    sums = set()
+    for layer in plan.layers:
+        if isinstance(layer, Convolution):
+            if layer.residual is not None:
+                sums.add(group[layer.residual])
+            small = layer.weights.shape[3] <= _MOST_CHANNELS
+            if small and group[layer.input] != INPUT and not winograd.suits(layer, PANEL):
+                readers[group[layer.input]].append(layer)
+    orders: dict[str, Order] = defaultdict(lambda: _AS_IT_IS)
+    last_first = list(reversed(readers))
+    for one in sorted(last_first, key=lambda one: one not in sums):
+        given = (_misfits(layer.weights[orders[group[layer.output]]]) for layer in readers[one])
+        orders[one] = _order(reduce(np.add, given))
+    return {name: orders[group[name]] for name in group}
 
 
 def _groups(plan: Plan) -> Mapping[str, str]:
@@ -78,7 +73,7 @@ def _misfits(weights: Int8) -> _Counts:
     panels = np.zeros((-(-outputs // PANEL) * PANEL, rows * columns, inputs), np.int16)
     panels[:outputs] = weights.reshape(outputs, -1, inputs)
     by_input = np.ascontiguousarray(panels.reshape(-1, PANEL, rows * columns, inputs).transpose(3, 1, 0, 2))
-    found = np.zeros((inputs, inputs), np.int64)
+    found = np.zeros((inputs, inputs), np.int32)
     for one in range(inputs):
         beyond = np.abs(by_input[one:] + by_input[one]) > MOST
         found[one, one:] = beyond.any(axis=1).sum(axis=(1, 2))
@@ -86,8 +81,8 @@ def _misfits(weights: Int8) -> _Counts:
 
 
 def _order(misfits: _Counts) -> Order:
-    """Pair by pair, those that fit first. Behind one that does not, words start at the second channel of pairs: so each
-    begins with what fits best beside the end of the one before."""
+    """Pair by pair, each one beginning with what fits best beside the end of the one before, since words start there
+    behind a pair that does not fit; of equally good ones first the pair that fits best itself."""
     pairs, alone = _pairs(misfits)
     pairs = pairs[np.argsort(misfits[pairs[:, 0], pairs[:, 1]], kind="stable")]
     order: list[int] = []
