@@ -214,7 +214,7 @@ class _Writer:
         if not isinstance(layer, Convolution | Dense):
             return 0, 0, 0, 0
         rows, columns = layer.weights.shape[1:3] if isinstance(layer, Convolution) else (1, 1)
-        row_words = -(-columns * shape[2] // _WORD)
+        row_words = -(-columns * shape[2] // (_SHORTS if source == "widened rows" else _WORD))
         panels = -(-out_shape[2] // self._panel)
         channels = self._winograd_channels if source == "winograd" else _TILE_CHANNELS
         tile_panels = min(panels, max(1, channels // self._panel))
@@ -225,8 +225,6 @@ class _Writer:
         if isinstance(layer, Convolution) and source in _ROWS:
             unit_bytes = rows * _copied_pixels(layer, out_shape) * shape[2]
             if source == "widened rows":
-                row_words = -(-columns * shape[2] // _SHORTS)
-                dots = rows * row_words * tile_panels * self._panel // self._lanes
                 unit_bytes *= 3  # bytes and shorts
             dots *= out_shape[1]
             step, wanted = 1, out_shape[0]
