@@ -24,7 +24,7 @@ object RealDaemon {
     finally {
       process(settings).foreach { daemon =>
         daemon.destroy()
-        Wait.until("the daemon ends")(!daemon.isAlive)
+        Wait.until("the daemon ends")(!runs(daemon))
       }
       Files.walk(folder).sorted(Comparator.reverseOrder[Path]).forEach(file => Files.delete(file))
     }
@@ -40,6 +40,9 @@ object RealDaemon {
   def process(settings: Settings): Option[ProcessHandle] = {
     val file = settings.daemonSocket.resolveSibling("daemon.sock.pid")
     val pid = if (Files.exists(file)) Files.readString(file).trim.toLongOption else None
-    pid.flatMap(ProcessHandle.of(_).toScala).filter(_.isAlive)
+    pid.flatMap(ProcessHandle.of(_).toScala).filter(runs)
   }
+
+  /** Not if it has ended and its parent, init, has not asked how, which takes some a second: then it has no command. */
+  private def runs(process: ProcessHandle): Boolean = process.info.command.isPresent
 }
