@@ -172,6 +172,7 @@ def test_the_page_loads_nothing(measured: Path) -> None:
         (["resnet50", "--batches", "0"], "--batches is (0,): expected numbers from 1 on"),
         (["resnet50", "--threads", "9999"], "--threads is 9999: expected 1 to"),
         (["resnet50", "--rounds", "0"], "--rounds is 0: expected 1 or more"),
+        (["kmeans", "--scale", "0.0001"], "--scale is 0.0001: expected 0.001 or more"),
         (["kmeans", "--json", "/nowhere/result.json"], "/nowhere/result.json can't be written"),
         (["report", "/nowhere.json"], "/nowhere.json can't be read as results"),
         (["report", __file__], "can't be read as results"),
@@ -236,16 +237,22 @@ def started(network: Path) -> tuple["subprocess.Popen[str]", list[psutil.Process
 
 def begun(*arguments: str | Path) -> tuple["subprocess.Popen[str]", list[psutil.Process]]:
     """A bench in its first round, and its processes."""
+    bench = launched("round 1 ", *arguments)
+    family = psutil.Process(bench.pid).children(recursive=True)
+    assert len(family) >= 2
+    return bench, family
+
+
+def launched(said: str, *arguments: str | Path) -> "subprocess.Popen[str]":
+    """A bench that has said something on its standard error."""
     heeds_interrupts = ["env", "--default-signal=INT"]  # which who runs tests in the background may have ignored
     bench = subprocess.Popen(
         [*heeds_interrupts, *command(*arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert bench.stderr is not None
-    while "round 1 " not in (said := bench.stderr.readline()):
-        assert said, "it ended"
-    family = psutil.Process(bench.pid).children(recursive=True)
-    assert len(family) >= 2
-    return bench, family
+    while said not in (line := bench.stderr.readline()):
+        assert line, "it ended"
+    return bench
 
 
 def lives(process: psutil.Process) -> bool:

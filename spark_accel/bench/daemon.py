@@ -19,6 +19,7 @@ from spark_accel.bench.identity_clients import VALUES, Turn
 from spark_accel.bench.network_inputs import prepare
 from spark_accel.bench.options import Options
 from spark_accel.bench.summary import spread
+from spark_accel.errors import ConfigurationError
 
 CLIENTS = (1, 8, 64)
 _Turns = Mapping[int, Sequence[Turn]]  # by clients
@@ -50,7 +51,16 @@ def measure(options: Options, counts: Sequence[int] = CLIENTS) -> dict[str, Any]
     servers = [server for server in wanted if not reasons[server]]
     turns: dict[str, dict[int, list[Turn]]] = {server.name: {count: [] for count in counts} for server in servers}
     with tempfile.TemporaryDirectory(prefix="accel-bench-") as folder, ExitStack() as running:
-        urls = {server: running.enter_context(server.running(Path(folder))) for server in servers}
+        urls = {}
+        for server in list(servers):
+            try:
+                urls[server] = running.enter_context(server.running(Path(folder)))
+            except ConfigurationError as error:
+                if server is _OURS:
+                    raise
+                servers.remove(server)
+                reasons[server] = str(error)
+                del turns[server.name]
         for count in counts:
             for _ in range(options.rounds):
                 for server in servers:

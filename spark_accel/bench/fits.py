@@ -1,8 +1,8 @@
 """How long KMeans, LogisticRegression and NaiveBayes take: ours, stock MLlib's, scikit-learn's, turn by turn.
 
 A figure is the time of a `fit` from a cached DataFrame of vectors to the model, ours and stock in one Spark session,
-after a fit of each that is not counted; scikit-learn fits a float32 array that it has in memory. Growth is ours alone,
-with once, twice and four times the rows.
+after a fit of each that is not counted, save where stock's takes minutes; scikit-learn fits a float32 array that it has
+in memory. Growth is ours alone, with once, twice and four times the rows.
 """
 
 import tempfile
@@ -75,6 +75,7 @@ def measure(name: str, options: Options) -> dict[str, Any]:
     scikit = peers.peer("scikit-learn")
     skipped = [scikit] if scikit.name in options.peers and scikit.missing() else []
     asked = tuple(one for one in options.peers if one not in {peer.name for peer in skipped})
+    device = _device(options)
     with tempfile.TemporaryDirectory(prefix="spark-accel-bench-") as folder:
         path = Path(folder)
         conf = {"spark.driver.memory": "10g", **_accel_conf(options)}
@@ -85,7 +86,7 @@ def measure(name: str, options: Options) -> dict[str, Any]:
         "threads": options.threads,
         "fits": fits,
         "growth": growth,
-        "kernels": estimator_kernels.measure(name, options.scale, _device(options)),
+        "kernels": estimator_kernels.measure(name, options.scale, device),
         "skipped": [{"title": one.title, "reason": one.missing()} for one in skipped],
     }
 
@@ -124,6 +125,8 @@ class _Fits:
         stock = partial(work.estimator(**work.params).fit, data)
         scikit = work.peer(self._path) if work.peer and "scikit-learn" in self._asked else None
         self._seconds_of(ours)
+        if scikit is not None:
+            self._seconds_of(scikit)
         for number in range(self._options.rounds):
             progress.say(f"{work.title}, {rows:,} x {features}, round {number + 1} of {self._options.rounds}")
             before = self._counts()

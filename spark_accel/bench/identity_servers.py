@@ -58,7 +58,10 @@ def daemon(folder: Path) -> Iterator[str]:
 def triton_missing() -> str:
     """Why Triton's server can't be started, with the remedy; empty where it can."""
     if not os.environ.get(TRITON_ENV):
-        return f"{TRITON_ENV} is not set to an environment with nvidia-pytriton: python -m venv E; E/bin/pip install it"
+        return (
+            f"{TRITON_ENV} is not set to an environment that has it: python -m venv E; E/bin/pip install"
+            " nvidia-pytriton; export TRITON_ENV=E"
+        )
     try:
         _installed(Path(os.environ[TRITON_ENV]))
     except ConfigurationError as error:
@@ -102,7 +105,8 @@ def _installed(environment: Path) -> Path:
     found = list(environment.glob("lib/python3*/site-packages/pytriton/tritonserver"))
     if not found or not _stub(environment, found[0]).is_file():
         raise ConfigurationError(
-            f"{TRITON_ENV} is {environment}: no nvidia-pytriton for its Python there; {environment}/bin/pip install it"
+            f"{TRITON_ENV} is {environment}: no nvidia-pytriton for its Python there; {environment}/bin/pip install"
+            " nvidia-pytriton"
         )
     return found[0]
 
@@ -148,7 +152,11 @@ def _running(command: Sequence[str], variables: Mapping[str, str], log: Path, ur
         yield
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(_SECONDS)
+        try:
+            process.wait(_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _load(process: "subprocess.Popen[bytes]", url: str, log: Path, model: str) -> None:

@@ -19,7 +19,7 @@ _PACKAGES = (
 
 
 def facts(threads: int) -> dict[str, Any]:
-    """The machine, versions of what takes part, the commit (empty outside of a checkout), and when."""
+    """The machine, versions of what takes part, the commit (empty outside of a checkout, and without git), and when."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="minutes"),
         "commit": _commit(),
@@ -59,8 +59,11 @@ def _commit() -> str:
     folder = Path(__file__).parents[2]
     if not (folder / ".git").exists():
         return ""
-    head, changed = (
-        subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S607
-        for command in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
-    )
+    try:
+        head, changed = (
+            subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S607
+            for command in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except OSError:  # a machine without git
+        return ""
     return f"{head} with changes" if changed else head

@@ -12,8 +12,9 @@ _HEAD = """# Benchmarks
 <!-- made by `spark-accel bench report … --markdown` (`make docs`) from the results beside it; don't edit -->
 
 `spark-accel bench all --json FILE` measures, `make bench` does that after installing the peers. Contenders take turns,
-round by round, on the same cores and the same number of threads, each in a process of its own. Where the machine is a
-virtual one its speed changes from minute to minute: compare figures of one table, not of two.
+round by round, on the same cores and the same number of threads: networks and servers each in a process of its own,
+fits in one Spark session, UDFs each with Python workers of their own. Where the machine is a virtual one its speed
+changes from minute to minute: compare figures of one table, not of two.
 """
 
 

@@ -45,6 +45,8 @@ def prepare(options: Options, folder: Path) -> NetworkInputs:
     else:
         repository = settings.from_environment(options.settings).repository
         model = model_store.facts(repository, onnx)
+        if not model.versions:
+            raise ConfigurationError(f"--model {onnx} can't be used: {model.problem}")
         version, onnx = repository / onnx / str(max(model.versions)), ""
         preprocessing = model.parameters.get("preprocessing", preprocessing)
     network = plan.load(version)

@@ -132,7 +132,7 @@ def _efficiency(result: dict[str, Any], contenders: list[dict[str, Any]]) -> Tab
     columns = ["", *([f"watts{nominal}", f"images/s per watt{nominal}"] if has_power else [])]
     columns += ["images per dollar"] if price else []
     rows = []
-    for one in contenders:
+    for one in [one for one in contenders if rates(one, batch)]:  # others have failed before
         rate, power = spread(rates(one, batch)).median, watts(one, batch)
         row = [one["title"]]
         if has_power:

@@ -47,7 +47,7 @@ class Options:
             ("--watts", not 0 <= self.watts < 1e9, "more than 0"),
             ("--price-per-hour", not 0 <= self.price_per_hour < 1e9, "more than 0"),
             ("--rows", self.rows < 0, "0 or more"),
-            ("--scale", not 0 < self.scale < 1e6, "more than 0"),
+            ("--scale", not 1e-3 <= self.scale < 1e6, "0.001 or more: k-means is to find 100 centres"),
         ):
             if wrong:
                 value = getattr(self, name.removeprefix("--").replace("-", "_"))
@@ -56,6 +56,17 @@ class Options:
             raise ConfigurationError("--labels needs --images: the folder that its files lie in")
         self.labelled()
         return self
+
+    def shown(self) -> str:
+        """What decides what is measured, as on the command line; without folders, which are one machine's own."""
+        given = [
+            *([f"--model {Path(self.model).name}"] if self.model else []),
+            *(f"--{name} ..." for name in ("images", "labels") if getattr(self, name)),
+            f"--peers {','.join(self.peers) or 'none'} --rounds {self.rounds} --seconds {self.seconds:g}",
+            f"--batches {','.join(map(str, self.batches))} --threads {self.threads} --rows {self.rows}",
+            f"--scale {self.scale:g}",
+        ]
+        return " ".join(given)
 
     def labelled(self) -> list[tuple[Path, int]]:
         """The photographs in `labels` and their classes; raises ConfigurationError for a file of another form."""

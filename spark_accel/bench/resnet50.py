@@ -6,6 +6,7 @@ one works at a time.
 
 import statistics
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,11 @@ class _Measured:
         self._ask(lambda: self._process.ask("set_up", batch=batch))
 
     def turn(self, batch: int, seconds: float, meter: power.Meter) -> None:
-        before = meter.read()
+        before, start = meter.read(), time.perf_counter()
         turn = self._ask(lambda: self._process.ask("run", seconds=seconds))
         if turn:
-            turn["watts"] = meter.watts(before, turn["seconds"])
+            # With what is not counted as the turn's: some work before it, until all their streams are busy.
+            turn["watts"] = meter.watts(before, time.perf_counter() - start)
             if batch > 1:
                 del turn["milliseconds"]
             self._turns.setdefault(str(batch), []).append(turn)

@@ -16,13 +16,29 @@ def document(about: dict[str, Any], benches: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(document: dict[str, Any], path: Path) -> None:
-    """As text that changes little from one run to the next."""
-    path.write_text(json.dumps(_rounded(document), indent=1) + "\n", encoding="utf-8")
+    """As text that changes little from one run to the next; what a file held is lost only once all is written.
+
+    Raises ConfigurationError where that can't be done.
+    """
+    path = path.resolve()
+    whole = path.is_file() or not path.exists()  # not a terminal or a pipe
+    new = path.with_name(f".{path.name}.{os.getpid()}") if whole else path
+    try:
+        try:
+            new.write_text(json.dumps(_rounded(document), indent=1) + "\n", encoding="utf-8")
+            if whole:
+                new.replace(path)
+        finally:
+            if whole:
+                new.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{path} can't be written: {error.strerror}") from error
 
 
 def check_writable(path: Path) -> None:
     """Raises ConfigurationError before anything is measured, if results could not be written there afterwards."""
-    if path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+    needed = path if path.exists() and not path.is_file() else path.resolve().parent
+    if path.is_dir() or not os.access(needed, os.W_OK):
         raise ConfigurationError(f"{path} can't be written: expected a file in a folder that exists and is yours")
 
 
@@ -32,7 +48,8 @@ def read(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} can't be read as results of `spark-accel bench --json`: {error}") from error
-    if not isinstance(found, dict) or found.get("format") != _FORMAT:
+    parts = [found.get(key) for key in ("about", "benches")] if isinstance(found, dict) else []
+    if not parts or found.get("format") != _FORMAT or not all(isinstance(part, dict) for part in parts):
         raise ConfigurationError(f"{path} has no results of `spark-accel bench --json`, format {_FORMAT}")
     return found
 

@@ -7,7 +7,7 @@ Python workers of its own.
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -24,17 +24,18 @@ from spark_accel.bench.contender import Job
 from spark_accel.bench.network_inputs import NetworkInputs, prepare
 from spark_accel.bench.options import Options
 from spark_accel.bench.spark_session import session
+from spark_accel.errors import ConfigurationError
 from spark_accel.functions import predict
 from spark_accel.networks import calibration_images
 
 _IMAGES = 384  # of a turn
-_WARM_UP = 32  # images a core before it: Python workers start, and load their network
 _SAMPLE_SECONDS = 0.2
 _POOL = "SPARK_BENCH_CONTENDER"  # Spark keeps Python workers by their environment
 
 
 def measure(options: Options) -> dict[str, Any]:
     """Everything measured, with every turn, as JSON takes it."""
+    files = _jpeg_files(options)
     with tempfile.TemporaryDirectory(prefix="spark-accel-bench-") as name:
         folder = Path(name)
         inputs = prepare(options, folder)
@@ -45,11 +46,11 @@ def measure(options: Options) -> dict[str, Any]:
             **_device(options),
         }
         with session(folder, options.threads, False, conf) as spark:
-            photographs = _photographs(spark, options)
-            number_of_photographs = photographs.count()
-            images = max(32, round(_IMAGES * options.scale))
+            photographs = _photographs(spark, files)
+            series = spark_udfs.BATCH * options.threads  # each task has full batches, which some networks are padded to
+            images = series * max(1, round(_IMAGES * options.scale / series))
             rows = _repeated(spark, photographs, images, options.threads)
-            few = _repeated(spark, photographs, _WARM_UP * options.threads, options.threads)
+            few = _repeated(spark, photographs, series, options.threads)  # Python workers start, and load their network
             for number in range(options.rounds):
                 progress.say(f"{images} images, round {number + 1} of {options.rounds}")
                 for one in contenders:
@@ -58,7 +59,7 @@ def measure(options: Options) -> dict[str, Any]:
             long = _long_run(spark, contenders[0], photographs, options) if options.rows else None
     return {
         "network": inputs.name,
-        "images": f"{number_of_photographs} photographs",
+        "images": f"{len(files)} photographs",
         "threads": options.threads,
         "images_a_turn": images,
         "contenders": [one.facts() for one in contenders],
@@ -117,7 +118,11 @@ def _contenders(inputs: NetworkInputs, options: Options, folder: Path) -> tuple[
         if missing:
             skipped.append({"title": peer.title, "reason": missing})
         elif name == "openvino":
-            path = _openvino_model(inputs, options, folder)
+            try:
+                path = _openvino_model(inputs, options, folder)
+            except Exception as error:  # a peer's failure is a line in the results
+                skipped.append({"title": peer.title, "reason": f"{type(error).__name__}: {error}".splitlines()[0]})
+                continue
             found.append(_Contender(name, "pandas UDF, OpenVINO int8", partial(spark_udfs.openvino_udf, path)))
         else:
             found.append(_Contender(name, "pandas UDF, TensorFlow float32", spark_udfs.tensorflow_udf))
@@ -143,10 +148,16 @@ def _device(options: Options) -> dict[str, str]:
     return {settings.SPARK_PREFIX + "device": given["device"]} if "device" in given else {}
 
 
-def _photographs(spark: SparkSession, options: Options) -> DataFrame:
-    """`n` from 0 on, and `content`: encoded images."""
+def _jpeg_files(options: Options) -> list[Path]:
     folder = Path(options.images) if options.images else calibration_images.PHOTOGRAPHS
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    if not files:
+        raise ConfigurationError(f"--images {folder}: there are no JPEG files, which the bench `spark` classifies")
+    return files
+
+
+def _photographs(spark: SparkSession, files: Sequence[Path]) -> DataFrame:
+    """`n` from 0 on, and `content`: encoded images."""
     return spark.createDataFrame(
         [(n, path.read_bytes()) for n, path in enumerate(files)], "n int, content binary"
     ).cache()
@@ -161,7 +172,8 @@ def _repeated(spark: SparkSession, photographs: DataFrame, images: int, partitio
 def _long_run(spark: SparkSession, ours: _Contender, photographs: DataFrame, options: Options) -> dict[str, Any]:
     """The first tenth of the rows, then all: images/s and memory at the end of each."""
     found = {}
-    ours.run(spark, _repeated(spark, photographs, _WARM_UP * options.threads, options.threads))
+    spark.conf.set("spark.sql.execution.arrow.maxBytesPerBatch", "4m")  # of which Spark holds two in each task
+    ours.run(spark, _repeated(spark, photographs, spark_udfs.BATCH * options.threads, options.threads))
     for name, images in (("first", max(1, options.rows // 10)), ("all", options.rows)):
         progress.say(f"{images:,} images")
         rows = _repeated(spark, photographs, images, options.threads)

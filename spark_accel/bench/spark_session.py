@@ -27,7 +27,6 @@ def session(folder: Path, threads: int, accelerated: bool, conf: Mapping[str, st
         "spark.accel.daemon.socket": str(folder / "node" / "daemon.sock"),
         "spark.accel.daemon.idleTimeout": "30s",
         "spark.accel.fallback": "error",
-        "spark.sql.execution.arrow.maxBytesPerBatch": "4m",  # Spark holds two batches of each task
         **({"spark.jars": str(jar.path())} if accelerated else {}),
         **conf,
     }

@@ -7,6 +7,7 @@ as many workers as cores.
 import io
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -17,7 +18,8 @@ from pyspark.ml.functions import predict_batch_udf
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import IntegerType
 
-_SIDE, _RESIZE, _BATCH = 224, 256, 32
+BATCH = 32
+_SIDE, _RESIZE = 224, 256
 UInt8 = npt.NDArray[np.uint8]
 
 
@@ -38,16 +40,20 @@ def tensorflow_batch_udf() -> Any:  # noqa: ANN401
         network = _tensorflow()
         return lambda cells: network(np.stack([_decode(cell) for cell in cells]))
 
-    return predict_batch_udf(make, return_type=IntegerType(), batch_size=_BATCH)
+    return predict_batch_udf(make, return_type=IntegerType(), batch_size=BATCH)
 
 
 def _on_series(load: Callable[[], Callable[[UInt8], Any]]) -> Any:  # noqa: ANN401
     def classify(cells: Iterator[pd.Series]) -> Iterator[pd.Series]:
         network = load()
-        for series in cells:
-            parts = [series.iloc[start : start + _BATCH] for start in range(0, len(series), _BATCH)]
-            found = [network(np.stack([_decode(cell) for cell in part])) for part in parts]
-            yield pd.Series(np.concatenate(found) if found else np.empty(0, np.int32))
+        images: list[UInt8] = []
+        for cell in chain.from_iterable(cells):  # however Spark cuts the rows, the network gets full batches
+            images.append(_decode(cell))
+            if len(images) == BATCH:
+                yield pd.Series(network(np.stack(images)))
+                images.clear()
+        if images:
+            yield pd.Series(network(np.stack(images)))
 
     return cast(Any, pandas_udf)(classify, IntegerType())  # its stubs want a number
 
@@ -69,11 +75,11 @@ def _openvino(model: str) -> Callable[[UInt8], Any]:
     # It pins its thread to the first core by default: so would all workers theirs.
     core.set_property("CPU", {"INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False})
     network = core.read_model(model)
-    network.reshape([_BATCH, _SIDE, _SIDE, 3])
+    network.reshape([BATCH, _SIDE, _SIDE, 3])
     request = core.compile_model(network, "CPU", {"PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
 
     def run(images: UInt8) -> Any:  # noqa: ANN401
-        full = np.concatenate([images, np.repeat(images[-1:], _BATCH - len(images), axis=0)])
+        full = np.concatenate([images, np.repeat(images[-1:], BATCH - len(images), axis=0)])
         return request.infer([full], share_inputs=True)[0][: len(images)].argmax(axis=1).astype(np.int32)
 
     return run

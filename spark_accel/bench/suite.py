@@ -61,7 +61,7 @@ def run(name: str, options: Options) -> dict[str, Any]:
         except BaseException:
             _end(process)
             raise
-        if file.is_file():
+        if process.returncode == 0 and file.is_file():
             found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             return found
     return {"failed": f"its process ended with status {process.returncode}, see above"}
@@ -88,6 +88,8 @@ def main(name: str, file: Path) -> None:
     except AccelError as error:
         progress.say(f"{name}: {error}")
         result = {"failed": str(error)}
+    except ModuleNotFoundError as error:
+        result = {"failed": f"{error.name} is not installed: pip install 'spark-accel[bench]'"}
     except KeyboardInterrupt:
         sys.exit(130)
     file.write_text(json.dumps(result), encoding="utf-8")

@@ -4,6 +4,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from spark_accel.bench.network_tables import layer_table
@@ -30,7 +31,7 @@ def show(document: dict[str, Any], layers: bool) -> None:
 
 
 def about(facts: dict[str, Any]) -> list[str]:
-    """The machine, the versions and the commit, a line each."""
+    """The machine, the versions, the commit and what was asked for, a line each."""
     flags = ", ".join(facts["flags"]) or "none of those that matter"
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return [
@@ -38,15 +39,16 @@ def about(facts: dict[str, Any]) -> list[str]:
         f"{facts['memory_gib']} GiB, {facts['system']}",
         f"versions: {versions}",
         f"commit: {facts['commit'] or 'not a checkout'}, {facts['date']}",
+        *([f"options: {facts['options']}"] if "options" in facts else []),
     ]
 
 
 def _print(console: Console, table: Table) -> None:
-    rich = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
+    rich = RichTable(title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD)
     for index, column in enumerate(table.columns):
         rich.add_column(column, justify="right" if index else "left")
     for row in table.rows:
-        rich.add_row(*row)
+        rich.add_row(*map(escape, row))
     console.print(rich)
     for note in table.notes:
         console.print(f"  {note}", markup=False, highlight=False)

@@ -14,7 +14,7 @@ from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import DoubleType, StructField, StructType
 
-PARTITIONS = 4
+_PARTITIONS = 4
 _BLOCK = 50_000  # rows that are generated at once
 _VECTOR = pa.struct(
     [("type", pa.int8()), ("size", pa.int32()), ("indices", pa.list_(pa.int32())), ("values", pa.list_(pa.float64()))]
@@ -58,9 +58,10 @@ def documents(folder: Path, scale: float) -> Path:
 
 
 def read(spark: SparkSession, path: Path) -> DataFrame:
-    """The vectors and labels of a file, in four partitions of about the same size."""
+    """The vectors and labels of a file, in partitions of about the same size: four, or as many as there are cores."""
     schema = StructType([StructField("features", VectorUDT()), StructField("label", DoubleType())])
-    return spark.read.schema(schema).parquet(str(path)).repartition(PARTITIONS)
+    partitions = max(_PARTITIONS, spark.sparkContext.defaultParallelism)
+    return spark.read.schema(schema).parquet(str(path)).repartition(partitions)
 
 
 def scikit_kmeans(path: Path, k: int, iterations: int) -> Callable[[], object]:

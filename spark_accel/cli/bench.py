@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Annotated
@@ -41,15 +42,15 @@ def _command(names: tuple[str, ...]) -> Callable[..., None]:
             str, typer.Option(help="CSV with the columns file (in --images) and class_index, for top-1.")
         ] = "",
         rounds: Annotated[int, typer.Option(help="How often the contenders take turns.")] = 5,
-        seconds: Annotated[float, typer.Option(help="The least time of a turn of resnet50.")] = 2.0,
-        batches: Annotated[str, typer.Option(help="Batches of resnet50.")] = "1,8,16,32,128",
+        seconds: Annotated[float, typer.Option(help="The least time of a turn of resnet50 and daemon.")] = 2.0,
+        batches: Annotated[str, typer.Option(help="Batches of the bench resnet50.")] = "1,8,16,32,128",
         threads: Annotated[int, typer.Option(help="Threads and cores of each; 0: all.")] = 0,
         rows: Annotated[int, typer.Option(help="Images of spark's long run; 0 leaves it out.")] = 20_000,
         scale: Annotated[float, typer.Option(help="Multiplies the rows of estimators and of spark's turns.")] = 1.0,
         watts: Annotated[float, typer.Option(help="Nominal power, where no sensor can be read.")] = 0.0,
         price_per_hour: Annotated[float, typer.Option(help="Dollars an hour, for images per dollar.")] = 0.0,
         profile: Annotated[
-            bool, typer.Option("--profile", help="Print the time of each layer of the network.")
+            bool, typer.Option("--profile", help="Print the time of each layer of the network (resnet50).")
         ] = False,
         json_file: Annotated[
             Path | None, typer.Option("--json", help="Write everything measured to this file.")
@@ -87,26 +88,32 @@ def _run(
     names: tuple[str, ...], asked: "Options", profile: bool, json_file: Path | None, html_file: Path | None
 ) -> None:
     from spark_accel.bench import machine, results, suite, terminal  # noqa: PLC0415
-    from spark_accel.errors import AccelError  # noqa: PLC0415
+    from spark_accel.errors import AccelError, ConfigurationError  # noqa: PLC0415
 
     for file in filter(None, (json_file, html_file)):
         results.check_writable(file)
     if html_file is not None:
         _page_module()
     signal.signal(signal.SIGTERM, _interrupt)
-    benches = {}
+    document = results.document(machine.facts(asked.threads) | {"options": asked.shown()}, {})
+    benches, interrupted = document["benches"], False
     try:
         for name in names:
             benches[name] = suite.run(name, asked)
+            if json_file is not None:
+                with suppress(ConfigurationError):  # it is tried once more at the end
+                    results.write(document, json_file)
     except KeyboardInterrupt:
+        interrupted = True
+    if benches:  # what has been measured is not lost by what has not
+        terminal.show(document, profile)
+        if json_file is not None:
+            results.write(document, json_file)
+        if html_file is not None:
+            _page_module().write(html_file, [(str(json_file or html_file), document)])
+    if interrupted:
         print("spark-accel: interrupted", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED) from None
-    document = results.document(machine.facts(asked.threads), benches)
-    if json_file is not None:
-        results.write(document, json_file)
-    terminal.show(document, profile)
-    if html_file is not None:
-        _page_module().write(html_file, [(str(json_file or html_file), document)])
+        raise typer.Exit(_INTERRUPTED)
     failed = [name for name, result in benches.items() if "failed" in result]
     if failed:
         raise AccelError(f"failed: {', '.join(failed)}; the reasons are above")
@@ -134,7 +141,7 @@ def _report(
             markdown_file.write_text(text, encoding="utf-8")
         elif not markdown.check(markdown_file, text):
             raise ConfigurationError(f"{markdown_file} is not what the results say: run `make docs`")
-    if html_file is not None:
+    if html_file is not None and not check:
         _page_module().write(html_file, documents)
     if markdown_file is None and html_file is None:
         for _, document in documents:

@@ -1,0 +1,146 @@
+"""What `spark-accel bench` has measured is neither lost nor bent by what goes wrong besides."""
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from test_bench import launched, run
+
+from spark_accel.bench import machine, network_tables, random_network, results, spark_udfs, terminal
+from spark_accel.errors import ConfigurationError
+
+
+def turn(rate: float) -> dict[str, Any]:
+    return {"images": rate, "seconds": 1.0, "milliseconds": [1e3 / rate], "watts": None}
+
+
+def contender(title: str, *batches: str) -> dict[str, Any]:
+    return {"title": title, "about": "", "failed": "", "top1": None, "turns": {batch: [turn(5.0)] for batch in batches}}
+
+
+def test_networks_in_udfs_get_full_batches_however_spark_cuts_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(spark_udfs, "_decode", lambda cell: cell)
+
+    def network(images: Any) -> Any:  # noqa: ANN401 - arrays
+        sizes.append(len(images))
+        return images
+
+    series = [pd.Series(range(37)), pd.Series(range(37, 38)), pd.Series(range(38, 80))]
+    found = pd.concat(list(spark_udfs._on_series(lambda: network).func(iter(series))))
+
+    assert found.tolist() == list(range(80))
+    assert sizes == [32, 32, 16]
+
+
+def test_a_bench_that_is_interrupted_keeps_those_that_have_ended(tmp_path: Path) -> None:
+    network = random_network.write(tmp_path / "tiny.onnx", side=32, thinner=8, stages=1, classes=5)
+    file = tmp_path / "result.json"
+    size = ("--rounds", "1", "--seconds", "0.05", "--batches", "1", "--scale", "0.002", "--threads", "1")
+    arguments = ("all", "--model", network, "--peers", "none", *size, "--json", file)
+    bench = launched("== kmeans", *arguments)
+
+    bench.send_signal(signal.SIGINT)
+    printed, _ = bench.communicate(timeout=100)
+
+    assert bench.returncode == 130
+    assert list(results.read(file)["benches"]) == ["resnet50"]
+    assert "network only (tiny.onnx)" in printed
+
+
+def test_where_results_can_not_be_written_the_file_keeps_what_it_held(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    results.write(results.document({}, {}), file)
+    before = file.read_bytes()
+    program = (
+        "import resource, sys; from pathlib import Path; from spark_accel.bench import results;"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (8, {resource.RLIM_INFINITY}));"
+        "results.write(results.document({'processor': 'x' * 1000}, {}), Path(sys.argv[1]))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=False)
+
+    assert f"ConfigurationError: {file} can't be written: File too large" in done.stderr
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_results_go_into_what_is_no_file() -> None:
+    results.write(results.document({}, {}), Path("/dev/null"))
+
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(ConfigurationError, match="No space left"):
+        results.write(results.document({}, {}), Path("/dev/full"))
+
+
+@pytest.mark.parametrize("text", ['{"format": 1}', '{"format": 1, "about": [], "benches": {}}', "[]", "{"])
+def test_a_file_without_results_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(text)
+
+    done = run("report", file)
+
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert str(file) in line
+
+
+def test_a_check_writes_nothing(tmp_path: Path) -> None:
+    file, page = tmp_path / "result.json", tmp_path / "page.html"
+    results.write(results.document(machine.facts(1), {}), file)
+
+    run("report", file, "--check", "--html", page)
+
+    assert not page.exists()
+
+
+def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    result = {"title": "of [/x]", "columns": ["", "n"], "rows": [["net[v2].onnx", "[red]1"]], "notes": []}
+    bench = {"contenders": [], "skipped": [], "tables": [result], "headlines": []}
+
+    terminal.show(results.document(machine.facts(1), {"daemon": bench}), layers=False)
+
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("of [/x]", "net[v2].onnx", "[red]1"))
+
+
+def test_a_peer_that_failed_before_the_largest_batch_has_no_costs() -> None:
+    result = {
+        "contenders": [contender("ours", "1", "8"), contender("theirs", "1")],
+        "network": "n", "rounds": 1, "random_weights": False, "profile": None, "skipped": [],
+        "power": {"nominal": False, "source": ""}, "price_per_hour": 0.5,
+    }  # fmt: skip
+
+    costs = network_tables.tables(result)[-1]
+
+    assert [row[0] for row in costs.rows] == ["ours"]
+
+
+def test_without_git_the_commit_is_not_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert machine.facts(1)["commit"] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["kmeans", "--device", "reference"], "choose an OpenCL device with --device"),
+        (["spark", "--images", "{empty}"], "there are no JPEG files"),
+    ],
+)
+def test_what_can_not_be_measured_fails_before_spark_starts(arguments: list[str], said: str, tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+
+    done = run(*(text.format(empty=tmp_path) for text in arguments), "--peers", "none", "--json", file)
+
+    assert done.returncode == 1
+    assert said in done.stdout
+    assert json.loads(file.read_text())["benches"][arguments[0]]["failed"]
+    assert "round 1 " not in done.stderr
