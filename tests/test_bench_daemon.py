@@ -74,5 +74,5 @@ def test_an_environment_without_triton_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv(identity_servers.TRITON_ENV, "/nowhere")
 
     assert identity_servers.triton_missing() == (
-        "TRITON_ENV is /nowhere: no nvidia-pytriton for its Python there; /nowhere/bin/pip install it"
+        "TRITON_ENV is /nowhere: no nvidia-pytriton for its Python there; /nowhere/bin/pip install nvidia-pytriton"
     )
