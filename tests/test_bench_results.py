@@ -10,18 +10,20 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_bench import launched, run
+from test_bench import launched, run, turn
 
 from spark_accel.bench import machine, network_tables, random_network, results, spark_udfs, terminal
 from spark_accel.errors import ConfigurationError
 
 
-def turn(rate: float) -> dict[str, Any]:
-    return {"images": rate, "seconds": 1.0, "milliseconds": [1e3 / rate], "watts": None}
-
-
 def contender(title: str, *batches: str) -> dict[str, Any]:
-    return {"title": title, "about": "", "failed": "", "top1": None, "turns": {batch: [turn(5.0)] for batch in batches}}
+    return {
+        "title": title,
+        "about": "",
+        "failed": "",
+        "top1": None,
+        "turns": {batch: [turn(5, 1.0)] for batch in batches},
+    }
 
 
 def test_networks_in_udfs_get_full_batches_however_spark_cuts_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,19 +48,17 @@ def measure(options: Options, counts: Sequence[int] = CLIENTS) -> dict[str, Any]
     """Turns by server and number of clients, with tables of them."""
     wanted = [_OURS, *([_TRITON] if "triton" in options.peers else [])]
     reasons = {server: server.missing() for server in wanted}
-    servers = [server for server in wanted if not reasons[server]]
-    turns: dict[str, dict[int, list[Turn]]] = {server.name: {count: [] for count in counts} for server in servers}
     with tempfile.TemporaryDirectory(prefix="accel-bench-") as folder, ExitStack() as running:
-        urls = {}
-        for server in list(servers):
+        urls: dict[_Server, str] = {}
+        for server in [server for server in wanted if not reasons[server]]:
             try:
                 urls[server] = running.enter_context(server.running(Path(folder)))
             except ConfigurationError as error:
                 if server is _OURS:
                     raise
-                servers.remove(server)
                 reasons[server] = str(error)
-                del turns[server.name]
+        servers = list(urls)
+        turns: dict[str, dict[int, list[Turn]]] = {server.name: {count: [] for count in counts} for server in servers}
         for count in counts:
             for _ in range(options.rounds):
                 for server in servers:
