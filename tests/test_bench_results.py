@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 from test_bench import launched, run, turn
 
-from spark_accel.bench import machine, network_tables, random_network, results, spark_udfs, terminal
+from spark_accel.bench import fits, machine, network_tables, random_network, results, spark_udfs, terminal
+from spark_accel.bench.network_inputs import prepare
+from spark_accel.bench.options import Options
 from spark_accel.errors import ConfigurationError
 
 
@@ -122,6 +124,29 @@ def test_a_peer_that_failed_before_the_largest_batch_has_no_costs() -> None:
     costs = network_tables.tables(result)[-1]
 
     assert [row[0] for row in costs.rows] == ["ours"]
+
+
+def test_what_takes_other_images_than_the_network_is_not_compared_with_it(tmp_path: Path) -> None:
+    network = random_network.write(tmp_path / "tiny.onnx", side=32, thinner=8, stages=1, classes=5)
+
+    reason = prepare(Options(model=str(network)), tmp_path).unlike("Keras' ResNet50")
+
+    assert reason == "Keras' ResNet50 takes images of 224 x 224, tiny.onnx takes 32 x 32"
+
+
+def test_a_failure_of_scikit_learn_is_told_and_it_is_not_asked_again() -> None:
+    asked: list[int] = []
+
+    def fit() -> None:
+        asked.append(1)
+        raise ValueError("Input X contains NaN.\nIt has hints, too.")
+
+    scikit = fits._Scikit(lambda: fit)
+    scikit.fit()
+    scikit.fit()
+
+    assert scikit.failed == "ValueError: Input X contains NaN."
+    assert len(asked) == 1
 
 
 def test_without_git_the_commit_is_not_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

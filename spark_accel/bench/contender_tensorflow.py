@@ -34,9 +34,8 @@ class TensorFlow(Contender):
         """Nothing: the first answer compiles."""
 
     def put(self, images: UInt8) -> None:
-        """See Contender. Keras' network has its own size, 224 x 224, whatever the images'."""
-        fitting = images if images.shape[1:3] == (224, 224) else np.zeros((len(images), 224, 224, 3), np.uint8)
-        self._images = tf.constant(preprocessing("caffe").apply(fitting))
+        """See Contender."""
+        self._images = tf.constant(preprocessing("caffe").apply(images))
 
     def answer(self) -> Float32:
         """See Contender."""

@@ -73,8 +73,9 @@ def measure(name: str, options: Options) -> dict[str, Any]:
     """Everything measured of one estimator, `kmeans`, `logistic` or `naive-bayes`, with every turn."""
     works = [work for work in WORKS if work.estimator is _NAMES[name]]
     scikit = peers.peer("scikit-learn")
-    skipped = [scikit] if scikit.name in options.peers and scikit.missing() else []
-    asked = tuple(one for one in options.peers if one not in {peer.name for peer in skipped})
+    missing = scikit.missing() if scikit.name in options.peers else ""
+    skipped = [{"title": scikit.title, "reason": missing}] if missing else []
+    asked = tuple(one for one in options.peers if not (missing and one == scikit.name))
     device = _device(options)
     with tempfile.TemporaryDirectory(prefix="spark-accel-bench-") as folder:
         path = Path(folder)
@@ -87,7 +88,8 @@ def measure(name: str, options: Options) -> dict[str, Any]:
         "fits": fits,
         "growth": growth,
         "kernels": estimator_kernels.measure(name, options.scale, device),
-        "skipped": [{"title": one.title, "reason": one.missing()} for one in skipped],
+        "skipped": skipped
+        + [{"title": f"scikit-learn's {one['title']}", "reason": one["failed"]} for one in fits if one["failed"]],
     }
 
 
@@ -123,10 +125,10 @@ class _Fits:
         turns: dict[str, list[float]] = {"ours": [], "mllib": [], "scikit-learn": []}
         where: list[dict[str, float]] = []
         stock = partial(work.estimator(**work.params).fit, data)
-        scikit = work.peer(self._path) if work.peer and "scikit-learn" in self._asked else None
+        scikit = _Scikit(partial(work.peer, self._path)) if work.peer and "scikit-learn" in self._asked else None
         self._seconds_of(ours)
         if scikit is not None:
-            self._seconds_of(scikit)
+            self._seconds_of(scikit.fit)
         for number in range(self._options.rounds):
             progress.say(f"{work.title}, {rows:,} x {features}, round {number + 1} of {self._options.rounds}")
             before = self._counts()
@@ -138,11 +140,13 @@ class _Fits:
                     self._seconds_of(stock)
                 turns["mllib"].append(self._seconds_of(stock))
             if scikit is not None:
-                turns["scikit-learn"].append(self._seconds_of(scikit))
+                seconds = self._seconds_of(scikit.fit)
+                if not scikit.failed:
+                    turns["scikit-learn"].append(seconds)
         data.unpersist(blocking=True)
         return {
             "title": work.title, "rows": rows, "features": features, "target": work.target,
-            "turns": turns, "where": where,
+            "turns": turns, "where": where, "failed": scikit.failed if scikit else "",
         }  # fmt: skip
 
     def _seconds_of(self, fit: Callable[[], object]) -> float:
@@ -155,6 +159,27 @@ class _Fits:
         name = self._work.estimator.__name__
         tasks = {part: nanos.get(f"nanos.{name}.{key}", 0) / 1e9 for part, key in _TASKS.items()}
         return tasks | self._daemon.seconds()
+
+
+class _Scikit:
+    """scikit-learn, whose failure is a line in the results and not the end of the bench. `make` reads its data."""
+
+    def __init__(self, make: Callable[[], Callable[[], object]]) -> None:
+        self.failed = ""
+        self._fit = self._tried(make) or (lambda: None)
+
+    def fit(self) -> None:
+        """Nothing once it has failed."""
+        if not self.failed:
+            self._tried(self._fit)
+
+    def _tried(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever scikit-learn gives
+        try:
+            return work()
+        except Exception as error:  # whatever it raises
+            self.failed = f"{type(error).__name__}: {error}".splitlines()[0]
+            progress.say(f"scikit-learn: {self.failed}")
+            return None
 
 
 def _growth(spark: SparkSession, work: Work, folder: Path, options: Options) -> list[dict[str, Any]]:

@@ -14,13 +14,17 @@ from spark_accel.errors import ConfigurationError, DecodeError
 from spark_accel.networks import calibration_images, importer, plan
 from spark_accel.networks.preprocessing import default_resize
 
+_RESNET50_SIDE = (224, 224)
+
 
 @dataclass(frozen=True)
 class NetworkInputs:
-    """`name` says which network. `onnx` is empty where only our quantised form is there; `right` holds the classes of
-    `labelled` where labels are given. Images are .npy files, uint8 RGB [n, height, width, 3]."""
+    """`name` says which network, `side` the height and width that it takes. `onnx` is empty where only our quantised
+    form is there; `right` holds the classes of `labelled` where labels are given. Images are .npy files, uint8 RGB
+    [n, height, width, 3]."""
 
     name: str
+    side: tuple[int, int]
     onnx: str
     plan: Path
     preprocessing: str
@@ -29,6 +33,13 @@ class NetworkInputs:
     right: tuple[int, ...]
     is_random: bool
     photographs: str  # how many there are, for people
+
+    def unlike(self, what: str) -> str:
+        """Why `what`, which is made for ResNet50's images, can't be compared with this network; empty where it can."""
+        height, width = self.side
+        if self.side == _RESNET50_SIDE:
+            return ""
+        return f"{what} takes images of 224 x 224, {self.name} takes {height} x {width}"
 
 
 def prepare(options: Options, folder: Path) -> NetworkInputs:
@@ -58,6 +69,7 @@ def prepare(options: Options, folder: Path) -> NetworkInputs:
     labelled, right = _labelled(options, side, resize, folder)
     return NetworkInputs(
         name=name,
+        side=side,
         onnx=onnx,
         plan=version,
         preprocessing=preprocessing,

@@ -31,11 +31,11 @@ def headlines(result: dict[str, Any]) -> list[Headline]:
     for batch in sizes:
         for one in others:
             if rates(one, batch):
-                found.append(Headline(f"ResNet50, images/s, batch {batch}", one["title"], ratio(ours, one, batch)))
+                found.append(Headline(f"the network, images/s, batch {batch}", one["title"], ratio(ours, one, batch)))
     for one in others:
         if milliseconds(one) and milliseconds(ours):
             times = percentiles(milliseconds(one), 50)[0] / percentiles(milliseconds(ours), 50)[0]
-            found.append(Headline("ResNet50, latency of one image", one["title"], times))
+            found.append(Headline("the network, latency of one image", one["title"], times))
     return found
 
 

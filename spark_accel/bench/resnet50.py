@@ -23,10 +23,11 @@ _SECONDS_OF_LATENCY = 4.0  # a turn of batch 1 has so many at least: the 99th pe
 
 def measure(options: Options) -> dict[str, Any]:
     """Everything measured, with every turn, as JSON takes it."""
-    skipped = {name: _reason(name, options) for name in NAMES if name in options.peers and _reason(name, options)}
     with tempfile.TemporaryDirectory(prefix="spark-accel-bench-") as name:
         inputs = prepare(options, Path(name))
-        wanted = [peers.OURS, *(one for one in NAMES if one in options.peers and one not in skipped)]
+        reasons = {one: _reason(one, options, inputs) for one in NAMES if one in options.peers}
+        skipped = {one: why for one, why in reasons.items() if why}
+        wanted = [peers.OURS, *(one for one in reasons if one not in skipped)]
         processes = [ContenderProcess(one, _job(one, inputs, options, Path(name))) for one in wanted]
         with closing(processes):
             contenders = [_Measured(process, inputs) for process in processes]
@@ -52,9 +53,10 @@ def measure(options: Options) -> dict[str, Any]:
     }
 
 
-def _reason(name: str, options: Options) -> str:
-    only_ours = options.model and not options.model.endswith(".onnx")
-    if only_ours and name != "tensorflow":
+def _reason(name: str, options: Options, inputs: NetworkInputs) -> str:
+    if name == "tensorflow":
+        return peers.peer(name).missing() or inputs.unlike("Keras' ResNet50")
+    if not inputs.onnx:
         return (
             f"'{options.model}' is quantised in our own form: give --model FILE.onnx for a network that it reads, too"
         )

@@ -46,11 +46,11 @@ def measure(options: Options) -> dict[str, Any]:
             **_device(options),
         }
         with session(folder, options.threads, False, conf) as spark:
-            photographs = _photographs(spark, files)
+            photographs = _Photographs(spark, files)
             series = spark_udfs.BATCH * options.threads  # each task has full batches, which some networks are padded to
             images = series * max(1, round(_IMAGES * options.scale / series))
-            rows = _repeated(spark, photographs, images, options.threads)
-            few = _repeated(spark, photographs, series, options.threads)  # Python workers start, and load their network
+            rows = photographs.repeated(images, options.threads)
+            few = photographs.repeated(series, options.threads)  # Python workers start, and load their network
             for number in range(options.rounds):
                 progress.say(f"{images} images, round {number + 1} of {options.rounds}")
                 for one in contenders:
@@ -112,7 +112,7 @@ def _contenders(inputs: NetworkInputs, options: Options, folder: Path) -> tuple[
         if name not in options.peers:
             continue
         peer = peers.peer(name)
-        missing = peer.missing()
+        missing = peer.missing() or inputs.unlike("the UDF")
         if not missing and name == "openvino" and not inputs.onnx:
             missing = "the model is there in our own form only: give --model FILE.onnx"
         if missing:
@@ -156,27 +156,28 @@ def _jpeg_files(options: Options) -> list[Path]:
     return files
 
 
-def _photographs(spark: SparkSession, files: Sequence[Path]) -> DataFrame:
-    """`n` from 0 on, and `content`: encoded images."""
-    return spark.createDataFrame(
-        [(n, path.read_bytes()) for n, path in enumerate(files)], "n int, content binary"
-    ).cache()
+class _Photographs:
+    """Encoded images, cached."""
+
+    def __init__(self, spark: SparkSession, files: Sequence[Path]) -> None:
+        rows = [(n, path.read_bytes()) for n, path in enumerate(files)]
+        self._spark, self._count = spark, len(rows)
+        self._numbered = spark.createDataFrame(rows, "n int, content binary").cache()
+
+    def repeated(self, images: int, partitions: int) -> DataFrame:
+        """`content` of as many rows, one photograph after the other."""
+        ids = self._spark.range(0, images, 1, partitions)
+        return ids.join(broadcast(self._numbered), col("id") % self._count == col("n")).select("content")
 
 
-def _repeated(spark: SparkSession, photographs: DataFrame, images: int, partitions: int) -> DataFrame:
-    count = photographs.count()
-    ids = spark.range(0, images, 1, partitions)
-    return ids.join(broadcast(photographs), col("id") % count == col("n")).select("content")
-
-
-def _long_run(spark: SparkSession, ours: _Contender, photographs: DataFrame, options: Options) -> dict[str, Any]:
+def _long_run(spark: SparkSession, ours: _Contender, photographs: _Photographs, options: Options) -> dict[str, Any]:
     """The first tenth of the rows, then all: images/s and memory at the end of each."""
     found = {}
     spark.conf.set("spark.sql.execution.arrow.maxBytesPerBatch", "4m")  # of which Spark holds two in each task
-    ours.run(spark, _repeated(spark, photographs, spark_udfs.BATCH * options.threads, options.threads))
+    ours.run(spark, photographs.repeated(spark_udfs.BATCH * options.threads, options.threads))
     for name, images in (("first", max(1, options.rows // 10)), ("all", options.rows)):
         progress.say(f"{images:,} images")
-        rows = _repeated(spark, photographs, images, options.threads)
+        rows = photographs.repeated(images, options.threads)
         with _Memory(Path(spark.conf.get("spark.accel.daemon.socket") or "")) as memory:
             seconds = ours.run(spark, rows)
         found[name] = {"images": images, "seconds": seconds, "memory_bytes": memory.at_the_end()}

@@ -36,7 +36,10 @@ def _command(names: tuple[str, ...]) -> Callable[..., None]:
         ] = None,
         images: Annotated[str, typer.Option(help="Folder of photographs; default: the package's own.")] = "",
         model: Annotated[
-            str, typer.Option(help="An ONNX file, or a model of the repository; default: ResNet50, random weights.")
+            str,
+            typer.Option(
+                help="An ONNX file, normalised as torch does it, or a model; default: ResNet50, random weights."
+            ),
         ] = "",
         labels: Annotated[
             str, typer.Option(help="CSV with the columns file (in --images) and class_index, for top-1.")
