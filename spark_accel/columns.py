@@ -1,6 +1,6 @@
 """Reads the cells of a Spark column of images, as Arrow brings them: what kinds there are, how each becomes pixels.
 
-Decoding and scaling are `images.py`'s; what happens to a cell that can't be read is `functions.py`'s.
+Decoding and scaling are `images.py`'s; what happens to a cell that can't be read is `partition.py`'s.
 """
 
 from collections.abc import Callable

@@ -24,7 +24,7 @@ MAX_PIXELS = 89_478_485
 """The most pixels that are decoded: Pillow's own limit, 256 MiB of RGB.
 
 A JPEG counts as it is at its reduced scale, save one in several scans (a progressive one): libjpeg keeps its
-coefficients, 6 bytes for each pixel of its full size.
+coefficients, 6 bytes for each pixel of its full size. Of more than twice as many at its full size Pillow opens none.
 """
 
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # not those that call other programs (EPS)
@@ -149,14 +149,17 @@ def _fit(image: Image.Image, height: int, width: int, resize: int, out: UInt8 | 
 
 def _without_palette_and_alpha(image: Image.Image) -> Image.Image:
     """The image in a mode whose pixels may be averaged: RGB or L."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # grey of 16 bits
+        values = np.asarray(image)
+        grey = (values >> 8).astype(np.uint8)
+        grey[values == image.info.get("transparency", -1)] = 255
+        return Image.fromarray(grey)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     if image.mode in ("RGB", "L"):
         return image
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise DecodeError(f"pixels of 32 bits (mode {image.mode}), whose range nothing tells")
     return image.convert("RGB")

@@ -1,6 +1,6 @@
 """Keeps the device busy: while it works on one batch of images, the caller writes the next into another region.
 
-What is written into a batch is the caller's (`functions.py` decodes, `keras/` copies arrays); requests, their retries
+What is written into a batch is the caller's (`partition.py` decodes, `keras/` copies arrays); requests, their retries
 and the memory of regions are the client's.
 """
 

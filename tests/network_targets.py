@@ -22,6 +22,8 @@ from spark_accel.networks.plan import Dense, GlobalAveragePool, Layer, Plan, out
 from spark_accel.networks.plan import validate as validate_plan
 
 UInt8 = npt.NDArray[np.uint8]
+# The tier `fpga` needs an emulator in a process of its own: test_fpga_network.py.
+TIERS = [tier.name for tier in kernels.tiers(kernels.folder() / "network") if tier.name != "fpga"]
 
 
 class Target(NamedTuple):
@@ -68,6 +70,7 @@ def plan_around(rng: np.random.Generator, shape: Shape, *layers: Layer) -> Plan:
 def assert_equals_reference(target: Target, plan: Plan, images: UInt8) -> None:
     with pytest.MonkeyPatch.context() as patch:  # all images have activations of their own, to be looked at
         patch.setattr(opencl_launch, "group_size", lambda n, _: n)
+        patch.setattr(opencl_launch, "largest_group", lambda n, _: n)
         patch.setattr(network_program, "best_split", lambda _: 0)
         patch.setattr(opencl_layers, "_PASS_BYTES", 2**30)
         patch.setattr(fastest_launch, "faster_by_winograd", lambda plan, tier, *_: suited_to_winograd(plan, tier))

@@ -132,6 +132,17 @@ def test_16_bit_grey_is_cut_to_its_high_byte() -> None:
     deep = Image.fromarray(np.full((300, 300), 0x80FF, np.uint16))
 
     assert np.all(decode(encode(deep)) == 0x80)
+    assert np.all(decode(encode(deep, "PPM")) == 0x80)
+
+
+def test_transparent_16_bit_grey_is_white() -> None:
+    values = np.full((300, 300), 0x80FF, np.uint16)
+    values[:150] = 0x1234
+
+    fitted = decode(encode(Image.fromarray(values), transparency=0x1234))
+
+    assert np.all(fitted[:100] == 255)
+    assert np.all(fitted[-100:] == 0x80)
 
 
 def test_transparency_is_laid_over_white() -> None:

@@ -4,7 +4,6 @@ Every promise is held to each tier; what this machine's processor lacks is spell
 """
 
 import os
-import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,12 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import DEVICE
-from network_targets import Target, assert_equals_reference, plan_around, target_of
+from network_targets import TIERS, Target, assert_equals_reference, plan_around, target_of
 from plans import Shape, random_convolution, random_dense, random_images, random_plan
 
 from spark_accel.daemon import activation_memory, kernels, network_program, opencl_launch, opencl_layers
-from spark_accel.daemon.begun import Begun
-from spark_accel.daemon.network import DeviceMemoryError, Network
+from spark_accel.daemon.network import Network
 from spark_accel.daemon.opencl_network import OpenCLNetwork
 from spark_accel.daemon.reference_network import ReferenceNetwork
 from spark_accel.networks import reference
@@ -42,10 +40,6 @@ channel_counts = st.one_of(st.integers(1, 40), st.sampled_from([64, 100, 255, 25
 shapes = st.tuples(sides, sides, channel_counts)
 batches = st.one_of(st.integers(1, 9), st.sampled_from([31, 64, 127, 128]))
 seeds = st.integers(0, 2**32 - 1)
-
-
-# The tier `fpga` needs an emulator in a process of its own: test_fpga_network.py.
-TIERS = [tier.name for tier in kernels.tiers(kernels.folder() / "network") if tier.name != "fpga"]
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +254,8 @@ def test_a_batch_in_several_passes_equals_the_reference(
     images = random_images(rng, plan, n)
     bytes_an_image = sum(activation_memory.assign(plan).sizes)
     monkeypatch.setattr(opencl_layers, "_PASS_BYTES", images_at_once * bytes_an_image)
-    monkeypatch.setattr(opencl_launch, "group_size", lambda n, _: min(n, images_at_once))
+    for name in ("group_size", "largest_group"):
+        monkeypatch.setattr(opencl_launch, name, lambda n, _: min(n, images_at_once))
 
     logits = target.network(plan, 32).run(images)
 
@@ -378,37 +373,3 @@ def test_a_network_runs_while_others_are_loaded(device: cl.Device) -> None:
 
     assert equal
     assert all(equal)
-
-
-def test_a_network_too_large_for_the_device_is_an_error_that_says_how_much_it_wants(device: cl.Device) -> None:
-    channels = int(device.max_mem_alloc_size) // 2**22 // 2 * 2 + 2
-    rng = np.random.default_rng(0)
-    plan = Plan(
-        2048,
-        2048,
-        (
-            random_convolution(rng, (2048, 2048, 3), channels, (1, 1), output="y"),
-            GlobalAveragePool("average", "y", "average", np.full(channels, 1, np.float32)),
-            random_dense(rng, channels, 5, input="average"),
-        ),
-    )
-
-    wanted = rf"wants [\d,.]+ MiB of the memory of device '{re.escape(device.name)}'.*the device has"
-    with pytest.raises(DeviceMemoryError, match=wanted):
-        OpenCLNetwork(plan, device, 4)
-
-
-def test_memory_that_the_driver_lacks_at_its_first_use_is_such_an_error_too(
-    device: cl.Device, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network = OpenCLNetwork(random_plan(np.random.default_rng(0)), device, 1)
-    code: int = cl.status_code.MEM_OBJECT_ALLOCATION_FAILURE
-    error = cl.MemoryError(cl._cl._ErrorRecord("", code, "clEnqueueNDRangeKernel"))  # as a driver's call raises it
-
-    def lacking() -> None:
-        raise error
-
-    monkeypatch.setattr(network.execution, "begin", lambda _n: Begun(lacking))
-
-    with pytest.raises(DeviceMemoryError, match=r"the network wants .* for 1 images at once .*ALLOCATION_FAILURE"):
-        network.run_staged(1)

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from network_targets import Target, assert_equals_reference, plan_around, target_of
 from plans import Shape, random_convolution, random_images
 
-from spark_accel.daemon import opencl_launch
+from spark_accel.daemon import fastest_launch, opencl_launch
 from spark_accel.daemon.kernels import Tier
 from spark_accel.daemon.network import DeviceMemoryError
-from spark_accel.daemon.network_program import Program, program
+from spark_accel.daemon.network_program import Program, program, suited_to_winograd
 from spark_accel.daemon.opencl_launch import NetworkLaunch
+from spark_accel.daemon.opencl_network_memory import NetworkMemory
 from spark_accel.networks import reference, winograd
 from spark_accel.networks.plan import Convolution, Plan
 
@@ -181,3 +182,25 @@ def test_without_room_for_transformed_weights_there_are_none(
     vnni.network(plan, 2)
 
     assert asked == [{"r", "y"}, set()]
+
+
+def test_where_all_are_made_so_there_are_none_without_room_either(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = two_layers(np.random.default_rng(0))
+    images = random_images(np.random.default_rng(1), plan, 3)
+    monkeypatch.setattr(fastest_launch, "faster_by_winograd", lambda plan, tier, *_: suited_to_winograd(plan, tier))
+    wanted: list[int] = []
+
+    def require(memory: NetworkMemory, total: int, largest: int, images: int) -> None:
+        wanted.append(total)
+        if total == max(wanted):  # transformed weights are more bytes
+            raise DeviceMemoryError("too much")
+        real(memory, total, largest, images)
+
+    real = NetworkMemory.require
+    monkeypatch.setattr(NetworkMemory, "require", require)
+    logits = target.network(plan, 3).run(images)
+
+    assert len(wanted) == 2
+    np.testing.assert_array_equal(logits, dict(reference.activations(plan, images))["logits"])

@@ -195,6 +195,12 @@ def _relu_twice_used(model: Model) -> str:
     return model.op("Add", model.op("Relu", x), model.op("Relu", x))
 
 
+def _unequal_batch_norm(model: Model) -> str:
+    x = model.convolution("input", 3, 4, 3)
+    tensors = [model.constant(np.ones(size)) for size in (4, 4, 4, 3)]
+    return model.op("Relu", model.op("BatchNormalization", x, *tensors))
+
+
 def _grouped(model: Model) -> str:
     x = model.op("Relu", model.convolution("input", 3, 4, 3))
     return model.op("Relu", model.convolution(x, 2, 4, 3, group=2))
@@ -213,6 +219,7 @@ def _not_global(model: Model) -> str:
     [
         (_batch_norm_first, "node 'BatchNormalization_0' is a batch norm or bias that follows no convolution"),
         (_relu_twice_used, "node 'Relu_1' is a ReLU that follows no convolution"),
+        (_unequal_batch_norm, r"node 'BatchNormalization_1' has parameters of the shapes \[4\], \[4\], \[4\], \[3\]"),
         (_grouped, "Conv node 'Conv_2' has 2 groups"),
         (_dilated, r"Conv node 'Conv_0' has dilations \(2, 2\)"),
         (_not_global, r"AveragePool node 'AveragePool_2' has a window of \[2, 2\] on 64 x 64"),
@@ -225,6 +232,22 @@ def test_what_cannot_be_mapped_is_said_with_the_node(tmp_path: Path, part: objec
 
     with pytest.raises(ModelError, match=reason):
         _folded(path)
+
+
+def test_layers_after_a_dense_one_are_refused(tmp_path: Path) -> None:
+    model = Model()
+    x = model.op("Relu", model.convolution("input", 3, 4, 3))
+    first = model.dense(model.op("Flatten", model.op("GlobalAveragePool", x)), 4, 6)
+
+    with pytest.raises(ModelError, match="dense layer 'Gemm_4' is not the last one"):
+        _folded(model.save(tmp_path / "model.onnx", model.dense(first, 6, 3)))
+
+
+def test_a_graph_without_a_layer_is_refused(tmp_path: Path) -> None:
+    model = Model()
+
+    with pytest.raises(ModelError, match="is not that of a dense layer"):
+        _folded(model.save(tmp_path / "model.onnx", model.op("Identity", "input")))
 
 
 def _good() -> onnx.ModelProto:
@@ -262,6 +285,7 @@ def _cycle(graph: onnx.GraphProto) -> None:
         (lambda: _changed(_cycle), "is not computed before it"),
         (lambda: _changed(lambda graph: graph.initializer[0].dims.append(2**40)), "would have the shape"),
         (lambda: _changed(lambda graph: graph.initializer[0].dims.append(2)), "can't be read"),
+        (lambda: _changed(lambda graph: setattr(graph.initializer[0], "data_type", 99)), "'constant0' can't be read"),
         (lambda: _changed(lambda graph: graph.input.add(name="other")), "the model has 2 inputs"),
         (lambda: _changed(lambda graph: graph.output.add(name="other")), "the model has 2 outputs"),
         (lambda: _changed(lambda graph: graph.ClearField("node")), "is not an ONNX file with a graph"),

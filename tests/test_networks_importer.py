@@ -1,5 +1,7 @@
 """From a network's file to a version in the model repository: whole, or nothing at all."""
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,6 +121,18 @@ def test_an_interrupted_import_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         importer.import_model(network, "thin", tmp_path / "r", calibration=photographs)
     assert list((tmp_path / "r").iterdir()) == []
+
+
+def test_a_model_that_can_not_be_moved_to_its_place_says_why(
+    tmp_path: Path, network: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "rename", full)
+
+    with pytest.raises(ModelError, match=r"can't be written: No space left on device; \d+ MiB are free"):
+        importer.import_model(network, "thin", tmp_path / "r", calibration=photographs)
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, network: Path, photographs: Path) -> None:

@@ -1,5 +1,6 @@
 """The layer plan: what is saved is loaded, and no file, however made, gets past `load` that kernels can't run."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -70,6 +71,10 @@ def _residual_multiplier(tensors: dict[str, np.ndarray]) -> np.ndarray:
     return next(tensor for name, tensor in tensors.items() if name.endswith(".residual_multiplier"))
 
 
+def _stride_as_a_tensor(facts: dict, tensors: dict[str, np.ndarray]) -> None:
+    tensors["0.stride"] = np.array(facts["layers"][0].pop("stride"), np.int32)  # sides made of it would overflow
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -89,7 +94,8 @@ def _residual_multiplier(tensors: dict[str, np.ndarray]) -> np.ndarray:
         (lambda facts, _: facts["layers"][1].update(stride=[2.5, 2]), "are no integers"),
         (lambda facts, _: facts["layers"][1].update(padding=[3, 1, 1, 1]), "padding"),
         (lambda facts, _: facts["layers"][1].update(kernel=3), "TypeError"),
-        (lambda _, tensors: tensors.pop("0.weights"), "TypeError"),
+        (_stride_as_a_tensor, "TypeError"),
+        (lambda _, tensors: tensors.pop("0.weights"), "weights have not 4 dimensions"),
         (lambda _, tensors: tensors.update({"0.weights": tensors["0.weights"].astype(np.int16)}), "weights is int16"),
         (lambda _, tensors: tensors.update({"0.weights": tensors["0.weights"][..., :2].copy()}), "weights is int8"),
         (lambda _, tensors: tensors.update({"0.bias": tensors["0.bias"][:-1]}), "bias is int32"),
@@ -148,6 +154,30 @@ def test_a_kernel_larger_than_its_input_is_refused() -> None:
 
     with pytest.raises(ValueError, match=r"kernel \(9, 9\) is larger than its input"):
         plan.validate(_ended(8, [first, pool], 2))
+
+
+def test_an_output_that_no_buffer_holds_is_refused() -> None:
+    first = random_convolution(np.random.default_rng(0), (300, 300, 3), 100, (1, 1), output="first")
+    pools = [
+        MaxPool(f"pool{n}", before, after, (3000, 3000), (1, 1), (2999, 2999, 2999, 2999))
+        for n, (before, after) in enumerate([("first", "second"), ("second", "third")])
+    ]
+
+    with pytest.raises(ValueError, match=r"layer 2 'pool1': output of \(6298, 6298, 100\)"):
+        plan.validate(_ended(300, [first, *pools], 100))
+
+
+@given(st.integers(-128, 127), st.integers(1, 5))
+def test_the_largest_sum_counts_each_weight_by_its_size(weight: int, channels: int) -> None:
+    dense = random_dense(np.random.default_rng(0), channels, 1, input="average")
+    size = abs(weight) * 255 * channels
+    for bias, fits in ((2**31 - 1 - size, True), (2**31 - size, False)):
+        changed = dataclasses.replace(
+            dense, weights=np.full_like(dense.weights, weight), bias=np.array([min(bias, 2**31 - 1)], np.int32)
+        )
+        context = contextlib.nullcontext() if fits or size == 0 else pytest.raises(ValueError, match="exceed int32")
+        with context:
+            plan._check_dense("here", changed, channels)
 
 
 def _ended(side: int, layers: list[Layer], channels: int) -> Plan:

@@ -46,12 +46,19 @@ IDENTITY: Header = {
 }
 
 
+IMAGE = {"name": "image", "data_type": "TYPE_UINT8", "dims": ["33", "29", "3"]}
+
+
 def network_model(repository: Path) -> Header:
     config: Header = {
         "backend": "network",
         "max_batch_size": 8,
-        "input": [{"name": "image", "dims": ["33", "29", "3"]}],
-        "output": [{"name": "logits", "dims": ["11"]}, {"name": "index"}, {"name": "score"}],
+        "input": [IMAGE],
+        "output": [
+            {"name": "logits", "data_type": "TYPE_FP32", "dims": ["11"]},
+            {"name": "index", "data_type": "TYPE_INT32"},
+            {"name": "score", "data_type": "TYPE_FP32"},
+        ],
     }
     return {"name": "tiny", "folder": str(repository / "tiny" / "1"), "config": config}
 
@@ -182,23 +189,27 @@ def test_huge_logits_give_finite_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dims", "message"),
+    ("inputs", "message"),
     [
         (
-            ["33", "30", "3"],
-            "Invalid argument: 'image' has dims [33, 30, 3] in config.pbtxt, its network has [33, 29, 3]",
+            [IMAGE | {"dims": ["33", "30", "3"]}],
+            "'image' has dims [33, 30, 3] in config.pbtxt, its network has [33, 29, 3]",
         ),
-        (None, "Invalid argument: config.pbtxt of a network lacks 'image'"),
+        ([IMAGE | {"data_type": "TYPE_FP32"}], "'image' is TYPE_FP32 in config.pbtxt, a network's is TYPE_UINT8"),
+        ([IMAGE | {"optional": True}], "'image' is TYPE_UINT8, optional in config.pbtxt, a network's is TYPE_UINT8"),
+        ([], "config.pbtxt of a network lacks 'image'"),
     ],
 )
-def test_a_configuration_that_is_not_the_networks_is_refused(tmp_path: Path, dims: Any, message: str) -> None:  # noqa: ANN401
+def test_a_configuration_that_is_not_the_networks_is_refused(
+    tmp_path: Path, inputs: list[Header], message: str
+) -> None:
     write_network(tmp_path)
     model = network_model(tmp_path)
-    model["config"]["input"] = [] if dims is None else [{"name": "image", "dims": dims}]
+    model["config"]["input"] = inputs
 
     answer = with_process(lambda process: process.ask({"op": "load", "key": 1, **model}))
 
-    assert answer["error"] == message
+    assert answer["error"] == f"Invalid argument: {message}"
 
 
 def test_what_is_no_network_is_refused_with_its_file(tmp_path: Path) -> None:

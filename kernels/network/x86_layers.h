@@ -22,7 +22,7 @@ typedef struct {
     int starts, offsets;  // likewise, of LISTED words: each panel's first, [panels + 1], and where each word's inputs are
     int row_words;    // of the inputs that a kernel row meets, filled up
     int source;       // of windows
-    int tile_units;   // at most: pixels, or rows of them where rows are copied
+    int tile_units;   // at most: pixels, rows of them where rows are copied, Winograd's squares of 4 x 4
     int tile_panels;  // at most
 } layer_t;
 

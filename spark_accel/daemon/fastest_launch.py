@@ -19,7 +19,13 @@ _TRIALS = 3
 def fastest_launch(plan: Plan, tier: Tier, built: cl.Program, memory: NetworkMemory, max_batch: int) -> NetworkLaunch:
     """See NetworkLaunch. Raises DeviceMemoryError where it does not fit."""
     by_winograd = faster_by_winograd(plan, tier, built, memory, max_batch)
-    return NetworkLaunch(plan, tier, built, memory, max_batch, by_winograd=by_winograd)
+    try:
+        return NetworkLaunch(plan, tier, built, memory, max_batch, by_winograd=by_winograd)
+    except MemoryError:  # the device's, too
+        if not by_winograd:
+            raise
+    memory.clear()
+    return NetworkLaunch(plan, tier, built, memory, max_batch, by_winograd=frozenset())  # its weights are fewer bytes
 
 
 def faster_by_winograd(

@@ -28,6 +28,7 @@ Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 
 _IMAGE, _LOGITS, _INDEX, _SCORE = "image", "logits", "index", "score"
+_TYPES = {_IMAGE: "TYPE_UINT8", _LOGITS: "TYPE_FP32", _INDEX: "TYPE_INT32", _SCORE: "TYPE_FP32"}
 
 
 class NetworkBackend:
@@ -135,13 +136,20 @@ def _on_device(
 
 
 def _check_config(config: Mapping[str, Any], network: plan.Plan) -> None:
-    """The configuration promises clients shapes: they must be the network's."""
+    """The configuration promises clients shapes and types: they must be the network's."""
     expected = {_IMAGE: [network.height, network.width, 3], _LOGITS: [network.classes]}
     for tensor in (*config.get("input", ()), *config.get("output", ())):
         name, dims = tensor["name"], [int(side) for side in tensor.get("dims", ())]
         if dims != expected.pop(name, dims):
             shape = [network.height, network.width, 3] if name == _IMAGE else [network.classes]
             raise BackendError(f"Invalid argument: '{name}' has dims {dims} in config.pbtxt, its network has {shape}")
+        wanted = _TYPES.get(name)
+        if wanted and (tensor.get("data_type") != wanted or tensor.get("optional")):
+            optional = ", optional" if tensor.get("optional") else ""
+            raise BackendError(
+                f"Invalid argument: '{name}' is {tensor.get('data_type')}{optional} in config.pbtxt,"
+                f" a network's is {wanted}"
+            )
     if expected:
         names = " and ".join(f"'{name}'" for name in expected)
         raise BackendError(f"Invalid argument: config.pbtxt of a network lacks {names}")

@@ -27,7 +27,8 @@ def group_size(n: int, threads: int) -> int:
 
 def largest_group(max_batch: int, threads: int) -> int:
     """The most images a group that a batch of up to `max_batch` has: not always those of the largest one."""
-    return max(group_size(n, threads) for n in range(1, max_batch + 1))
+    full = threads * IMAGES_A_GROUP  # groups of larger batches are no larger
+    return max(group_size(n, threads) for n in range(1, min(max_batch, full) + 1))
 
 
 class NetworkLaunch:
@@ -54,8 +55,9 @@ class NetworkLaunch:
         self._arena = tables.image_bytes + tables.group_bytes * largest_group(max_batch, self._threads)
         arenas = self._arena * min(self._threads, max_batch)
         rooms = self._threads * tables.room_bytes
-        largest = max(arenas, rooms, tables.constants.nbytes)
-        memory.require(arenas + rooms + tables.constants.nbytes, largest, max_batch)
+        images = max_batch * plan.height * plan.width * 3
+        sizes = (arenas, rooms, tables.constants.nbytes, images, 4 * plan.classes * max_batch)
+        memory.require(sum(sizes), max(sizes), max_batch)
         with memory.shortage_named():
             staging, self.images = memory.staging((max_batch, plan.height, plan.width, 3))
             self._logits = memory.buffer(4 * plan.classes * max_batch)
@@ -113,7 +115,7 @@ class NetworkLaunch:
         return [float(one) for one in ticks[:-1] * (seconds / ticks[-1])]
 
     def activation(self, name: str, n: int) -> UInt8:
-        """See Execution. Of a batch in one group, what has a place for all of its images."""
+        """What an activation held after a batch in one group, where all of its images have a place: for tests."""
         shape = self._plan.shapes()[name]
         place = self._tables.places[name]
         arena = np.empty(self._arena, np.uint8)

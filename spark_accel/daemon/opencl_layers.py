@@ -39,7 +39,7 @@ class LayerCalls:
         image = plan.height * plan.width * 3
         transferred = -(-max_batch // self._pass), self._pass * image, self._pass * 4 * plan.classes
         wanted = self._pass * sum(sizes.sizes) + constants + Transfers.wanted(*transferred)
-        memory.require(wanted, self._pass * max(*sizes.sizes, image), max_batch)
+        memory.require(wanted + max_batch * image, max(self._pass * max(sizes.sizes), max_batch * image), max_batch)
         with memory.shortage_named():
             _, self.images = memory.staging((max_batch, plan.height, plan.width, 3))
             self._transfers = Transfers(memory, *transferred)
@@ -70,7 +70,7 @@ class LayerCalls:
         return [float(one) for one in seconds]
 
     def activation(self, name: str, n: int) -> UInt8:
-        """See Execution."""
+        """What an activation held after a batch of one pass: for tests."""
         values = np.empty((n, *self._plan.shapes()[name]), np.uint8)
         cl.enqueue_copy(self._queue, values, self._activations[name])
         return values

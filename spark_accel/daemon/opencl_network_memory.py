@@ -24,6 +24,10 @@ class NetworkMemory:
         self._buffers: list[cl.Buffer] = []
         self._wanted = ""
 
+    def clear(self) -> None:
+        """Gives all buffers back, of which no kernel may be left."""
+        self._buffers.clear()
+
     def require(self, total: int, largest: int, images: int) -> None:
         """Raises DeviceMemoryError where the device has not `total` bytes, or allows no buffer of `largest`.
 

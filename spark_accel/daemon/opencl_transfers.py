@@ -19,32 +19,37 @@ _SETS = 2
 class BufferSet:
     """Buffers of the groups of a batch, `inputs` and `logits`, and what is on its way through them."""
 
-    def __init__(self, transfers: "Transfers", inputs: list[cl.Buffer], logits: list[cl.Buffer]) -> None:
-        self.inputs = inputs
-        self.logits = logits
-        self._transfers = transfers
+    def __init__(
+        self,
+        memory: NetworkMemory,
+        queues: tuple[cl.CommandQueue, cl.CommandQueue],
+        groups: int,
+        sizes: tuple[int, int],
+    ) -> None:
+        self._memory = memory
+        self._to_device, self._from_device = queues
+        self.inputs, self.logits = ([memory.buffer(size) for _ in range(groups)] for size in sizes)
         self._events: list[cl.Event] = []
 
     def copy_in(self, group: int, values: npt.NDArray[Any]) -> cl.Event:
         """Begins to copy a group's images, which stay as they are until it has ended."""
-        queue = self._transfers.to_device
-        event = cl.enqueue_copy(queue, self.inputs[group], values, is_blocking=False)
-        queue.flush()
+        event = cl.enqueue_copy(self._to_device, self.inputs[group], values, is_blocking=False)
+        self._to_device.flush()
         self._events.append(event)  # a copy's event that nobody keeps is waited for
         return event
 
     def copy_out(self, group: int, logits: Float32, computed: cl.Event) -> None:
         """Has a group's logits copied when they are computed."""
-        queue = self._transfers.from_device
-        self._events.append(cl.enqueue_copy(queue, logits, self.logits[group], is_blocking=False, wait_for=[computed]))
-        queue.flush()
+        copied = cl.enqueue_copy(self._from_device, logits, self.logits[group], is_blocking=False, wait_for=[computed])
+        self._events.append(copied)
+        self._from_device.flush()
 
     def begun(self, made: Callable[[], Float32]) -> Begun[Float32]:
         """All of it, once everything is enqueued; `made` gives what it answers when it has ended."""
         events = list(self._events)
 
         def result() -> Float32:
-            with self._transfers.memory.shortage_named():
+            with self._memory.shortage_named():
                 cl.wait_for_events(events)
                 return made()
 
@@ -61,17 +66,9 @@ class Transfers:
     """Sets of buffers for batches of up to `groups` groups, which take `input_bytes` and `logit_bytes` each."""
 
     def __init__(self, memory: NetworkMemory, groups: int, input_bytes: int, logit_bytes: int) -> None:
-        self.memory = memory
         context, device = memory.queue.context, memory.queue.device
-        self.to_device, self.from_device = cl.CommandQueue(context, device), cl.CommandQueue(context, device)
-        self._sets = [
-            BufferSet(
-                self,
-                [memory.buffer(input_bytes) for _ in range(groups)],
-                [memory.buffer(logit_bytes) for _ in range(groups)],
-            )
-            for _ in range(_SETS)
-        ]
+        queues = cl.CommandQueue(context, device), cl.CommandQueue(context, device)
+        self._sets = [BufferSet(memory, queues, groups, (input_bytes, logit_bytes)) for _ in range(_SETS)]
 
     @staticmethod
     def wanted(groups: int, input_bytes: int, logit_bytes: int) -> int:

@@ -81,7 +81,12 @@ async def _serve(settings: Settings) -> None:
             lambda: installed_bitstreams.for_devices(settings.repository, supervisor.devices)
         )
         leases.collect()
-        _log.info("serving %s, models from %s", settings.daemon_socket, settings.repository)
+        _log.info(
+            "serving %s, models from %s, regions in %s",
+            settings.daemon_socket,
+            settings.repository,
+            settings.memory_dir,
+        )
         await _until_it_should_end(settings.daemon_idle_timeout, server, leases, told_to_end)
         await server.stop(_DRAIN_SECONDS)
     finally:

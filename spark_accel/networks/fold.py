@@ -47,8 +47,11 @@ class _Folder:
             self._values[node.output] = self._fold(node)
         last = self._values[self._graph.output]
         layers = tuple(self._layers.values())
-        if last.layer != layers[-1].output or not isinstance(layers[-1], graph.Dense):
+        if not layers or last.layer != layers[-1].output or not isinstance(layers[-1], graph.Dense):
             raise ModelError(f"output '{self._graph.output}' is not that of a dense layer (Gemm, MatMul, Dense)")
+        for layer in layers[:-1]:
+            if isinstance(layer, graph.Dense):
+                raise ModelError(f"dense layer '{layer.name}' is not the last one; only one, at the end, is mapped")
         height, width, _ = self._graph.shapes[self._graph.input]
         return FloatNetwork(height, width, layers)
 

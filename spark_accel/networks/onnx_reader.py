@@ -176,7 +176,10 @@ class _Reader:
         value, attributes = self._image(node), Attributes(node)
         if attributes.integer("training_mode", 0):
             raise ModelError(f"BatchNormalization node '{name}' is in training mode; export the model for inference")
-        gamma, beta, mean, variance = (self._floats(node, index) for index in range(1, 5))
+        gamma, beta, mean, variance = parameters = [self._floats(node, index) for index in range(1, 5)]
+        if len({one.shape for one in parameters}) > 1:
+            shapes = ", ".join(str(list(one.shape)) for one in parameters)
+            raise ModelError(f"BatchNormalization node '{name}' has parameters of the shapes {shapes}, expected one")
         with np.errstate(all="ignore"):  # the builder refuses infinity and NaN, with the node's name
             scale = gamma / np.sqrt(variance + np.float32(attributes.real("epsilon", 1e-5)))
             shift = beta - mean * scale

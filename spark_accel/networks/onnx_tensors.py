@@ -44,7 +44,7 @@ def array(tensor: onnx.TensorProto, folder: Path) -> Array:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _check_location(tensor, folder)
         return np.asarray(numpy_helper.to_array(tensor, base_dir=str(folder)))
-    except (ValueError, TypeError, OSError, onnx.checker.ValidationError) as error:
+    except (ValueError, TypeError, OSError, KeyError, onnx.checker.ValidationError) as error:  # KeyError: of what type
         raise ModelError(f"tensor '{tensor.name}' can't be read: {error}") from error
 
 

@@ -94,6 +94,7 @@ class Dense:
 
 
 Layer = Convolution | MaxPool | GlobalAveragePool | Dense
+_ARRAYS = frozenset({"weights", "bias", "multiplier", "zero_point", "pad_value", "residual_multiplier"})  # the tensors
 _KINDS: dict[str, type[Layer]] = {kind.kind: kind for kind in (Convolution, MaxPool, GlobalAveragePool, Dense)}
 
 
@@ -197,7 +198,8 @@ def validate(plan: Plan) -> None:
         else:
             _check_multiplier(where, layer.multiplier, shape[2])
             _require(shape[0] * shape[1] * 255 < 2**31, f"{where}: sums over {shape[:2]} can exceed int32")
-        shapes[layer.output] = output_shape(layer, shape)
+        shapes[layer.output] = found = output_shape(layer, shape)
+        _require(math.prod(found) < 2**31, f"{where}: output of {found}")
 
 
 def _values(layer: Layer) -> Iterator[tuple[str, object]]:
@@ -208,8 +210,8 @@ def _layer(index: int, row: Mapping[str, object], tensors: Mapping[str, npt.NDAr
     kind = _KINDS[str(row["kind"])]
     values: dict[str, object] = {}
     for field in fields(kind):
-        if f"{index}.{field.name}" in tensors:
-            values[field.name] = tensors[f"{index}.{field.name}"]
+        if field.name in _ARRAYS:
+            values[field.name] = tensors.get(f"{index}.{field.name}")
         elif field.name in row:
             value = row[field.name]
             values[field.name] = _integers(value) if isinstance(value, list) else value
@@ -258,7 +260,8 @@ def _check_window(
 
 
 def _check_sum(where: str, weights: Int8, bias: Int32, extra: Int32 | None = None) -> None:
-    rows = np.abs(weights.reshape(weights.shape[0], -1).astype(np.int64)).sum(axis=1) * 255
+    # -128 has no absolute value in 8 bits, save as the unsigned 128 that its bits are.
+    rows = np.abs(weights.reshape(weights.shape[0], -1)).view(np.uint8).sum(axis=1, dtype=np.int64) * 255
     bound = rows + np.abs(bias.astype(np.int64))
     if extra is not None:
         bound = bound + np.abs(extra.astype(np.int64)) * 255
@@ -303,4 +306,3 @@ def _check_convolution(
             f"{where}: residual '{layer.residual}' is {shapes.get(layer.residual)}, expected {expected}",
         )
     _check_sum(where, layer.weights, layer.bias, layer.residual_multiplier)
-    _require(math.prod(output_shape(layer, shape)) < 2**31, f"{where}: output of {output_shape(layer, shape)}")

@@ -22,6 +22,7 @@ from spark_accel.errors import ModelError
 _MOST_VERSION = 10**18 - 1  # more digits no version has
 _STAGING = ".staging-"
 _ABANDONED_SECONDS = 60.0
+_EXISTS = (errno.ENOTEMPTY, errno.EEXIST)  # what a rename says of a folder that is there
 
 
 def check_name(name: str) -> str:
@@ -73,9 +74,13 @@ def publish(model: Path, repository: Path) -> Path:
     target = repository / model.name
     (version,) = versions(model)
     if not target.exists():
-        with suppress(FileExistsError, OSError):  # somebody else was faster: a version more
+        try:
             model.rename(target)
             return target / str(version)
+        except OSError as error:
+            if error.errno not in _EXISTS:
+                raise
+        # Somebody else was faster: a version more.
     _next_version(target)
     for file in sorted(path for path in model.iterdir() if path.is_file()):
         file.replace(target / file.name)
@@ -84,7 +89,7 @@ def publish(model: Path, repository: Path) -> Path:
         try:
             return (model / str(version)).rename(target / str(number))
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # those: somebody else was faster
+            if error.errno not in _EXISTS:  # those: somebody else was faster
                 raise
 
 
