@@ -14,8 +14,9 @@ A key is set in Spark (`--conf spark.accel.device=cpu`) or, where Spark does not
 (`SPARK_ACCEL_DEVICE=cpu`); Spark's value wins. An unknown `spark.accel.` or `SPARK_ACCEL_` name is an error that
 suggests the nearest known one. Times take `ms`, `s`, `min`, `h`; sizes `k`, `m`, `g`, `t` (powers of 1024).
 
-The daemon reads its settings when it starts. An application that attaches to a running daemon uses the repository,
-the device and the memory folder of that daemon.
+The daemon reads its settings when it starts. An application that attaches to a running daemon uses the repository, the
+devices, the kernels, the memory folder and limit and the idle time of that daemon, and what that daemon does where
+there is no device (`spark.accel.fallback`); of its own it has what it does with a fit that no device can do.
 
 | Spark key | environment | default | meaning |
 |---|---|---|---|
@@ -24,11 +25,13 @@ the device and the memory folder of that daemon.
 
 def page() -> str:
     """The text of the page."""
-    rows = (
-        f"| `{row.spark}` | `{row.environment}` | {f'`{row.default}`' if row.default else 'empty'} | {row.meaning} |\n"
-        for row in settings.table()
-    )
-    return HEAD + "".join(rows)
+    return HEAD + "".join(map(_row, settings.table()))
+
+
+def _row(row: settings.Key) -> str:
+    meaning = f"{row.meaning} One of {', '.join(f'`{one}`' for one in row.choices)}." if row.choices else row.meaning
+    default = f"`{row.default}`" if row.default else "empty"
+    return f"| `{row.spark}` | `{row.environment}` | {default} | {meaning} |\n"
 
 
 def main() -> None:

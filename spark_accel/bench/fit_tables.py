@@ -5,6 +5,15 @@ from typing import Any
 from spark_accel.bench.shown import Headline, Table, skipped
 from spark_accel.bench.summary import Spread, spread
 
+_WANTED = "wanted: how many times as fast as stock MLlib this project means to be"
+_PARTS_NOTE = (
+    "packing: rows into memory that is shared with the device, by all tasks at once; waiting: for the daemon, less its"
+    " reading of inputs and its kernels; reduction: of the tasks' sums; driver: the rest, with Spark's jobs"
+)
+_BUSY_NOTE = (
+    "a call is a partition's part of an iteration, with its parameters and sums; busy ms: for how long it keeps the"
+    " device busy, of which the other columns are made"
+)
 _PARTS = ("packing", "waiting", "input", "kernel", "reduction", "driver", "requests")
 
 
@@ -38,7 +47,7 @@ def _seconds(result: dict[str, Any]) -> Table:
         rows.append([fit["title"], size, spread(turns["ours"]).text(2), *stock, f"{fit['target']:g}", scikit])
     columns = ["", "rows", "spark-accel", "stock MLlib", "times faster", "wanted", "scikit-learn"]
     title = f"seconds for a fit, local[{result['threads']}], float32: median (least to most), turn by turn"
-    return Table(title, columns, rows, skipped(result))
+    return Table(title, columns, rows, [_WANTED, *skipped(result)])
 
 
 def _where(result: dict[str, Any]) -> Table:
@@ -48,7 +57,7 @@ def _where(result: dict[str, Any]) -> Table:
         rows.append(
             [fit["title"], *(f"{parts[name]:.0f}" if name == "requests" else f"{parts[name]:.2f}" for name in _PARTS)]
         )
-    return Table("where our seconds go", ["", *_PARTS], rows)
+    return Table("where our seconds go", ["", *_PARTS], rows, [_PARTS_NOTE])
 
 
 def _growth(result: dict[str, Any]) -> list[Table]:
@@ -76,4 +85,4 @@ def _kernels(kernels: dict[str, Any]) -> Table:
         f"kernels, tier {kernels['tier']}: the limits, measured in the same run, are "
         f"{limits['multiplications'] / 1e9:.0f} GFMA/s and {limits['bytes'] / 1e9:.1f} GB/s"
     )
-    return Table(title, ["call", "ms", "busy ms", "GFMA/s", "of limit", "GB/s", "of limit"], rows)
+    return Table(title, ["call", "ms", "busy ms", "GFMA/s", "of limit", "GB/s", "of limit"], rows, [_BUSY_NOTE])

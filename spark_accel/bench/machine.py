@@ -28,7 +28,7 @@ def facts(threads: int) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "threads": threads,
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",  # without a distribution's own marks
         "versions": {"spark-accel": __version__, "python": platform.python_version()} | _versions(),
     }
 

@@ -32,9 +32,8 @@ def _section(name: str, document: dict[str, Any]) -> str:
     parts = [shown(bench, result) for bench, result in document["benches"].items()]
     headlines = [headline for part in parts for headline in part.headlines]
     facts = "".join(f"- {line}\n" for line in about(document["about"]))
-    text = (
-        f"\n## {document['about']['processor']}, {document['about']['threads']} threads\n\n{facts}- results: `{name}`\n"
-    )
+    machine = f"{document['about']['processor']}, {document['about']['threads']} threads"
+    text = f"\n## {', '.join(document['benches'])}: {machine}\n\n{facts}- results: `{name}`\n"
     if headlines:
         text += "\n### How many times as fast\n\n" + _table(_of_headlines(headlines))
     for part in parts:
