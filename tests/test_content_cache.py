@@ -49,7 +49,7 @@ class SmallDevice(ReferenceEngine):
 
 def test_what_is_kept_is_found_again() -> None:
     engine = SmallDevice(2**20)
-    cache = ContentCache(engine, 2**20)
+    cache = ContentCache(engine, 2**20, 1000)
 
     first, second = (cache.load(rows(2), content(1)) for _ in range(2))
 
@@ -60,7 +60,7 @@ def test_what_is_kept_is_found_again() -> None:
 
 def test_the_least_recently_used_makes_room() -> None:
     engine = SmallDevice(2**20)
-    cache = ContentCache(engine, 3 * ROW)
+    cache = ContentCache(engine, 3 * ROW, 1000)
     for region in (1, 2, 3, 1, 4):  # 4 needs the room of 2, which was used before 1
         cache.load(rows(1), content(region))
 
@@ -73,7 +73,7 @@ def test_the_least_recently_used_makes_room() -> None:
 
 
 def test_what_is_larger_than_the_budget_is_streamed_and_drives_nobody_out() -> None:
-    cache = ContentCache(SmallDevice(2**20), 3 * ROW)
+    cache = ContentCache(SmallDevice(2**20), 3 * ROW, 1000)
     small = cache.load(rows(1), content(1))
 
     large = cache.load(rows(4), content(2, count=4))
@@ -85,7 +85,7 @@ def test_what_is_larger_than_the_budget_is_streamed_and_drives_nobody_out() -> N
 
 def test_what_the_device_has_no_memory_for_is_streamed() -> None:
     engine = SmallDevice(2 * ROW)
-    cache = ContentCache(engine, 2**20)
+    cache = ContentCache(engine, 2**20, 1000)
 
     assert not cache.load(rows(3), content(1, count=3)).resident
     assert engine.loads == 3  # once, once with all room that can be made, and streamed
@@ -93,7 +93,7 @@ def test_what_the_device_has_no_memory_for_is_streamed() -> None:
 
 
 def test_another_version_replaces_the_one_before() -> None:
-    cache = ContentCache(SmallDevice(2**20), 2**20)
+    cache = ContentCache(SmallDevice(2**20), 2**20, 1000)
     for version in (1, 2, 5, 3):
         cache.load(rows(1, version), content(1, version))
         cache.load(rows(1), content(2, version=1))
@@ -102,7 +102,7 @@ def test_another_version_replaces_the_one_before() -> None:
 
 
 def test_a_closed_region_takes_all_with_it_that_was_read_from_it() -> None:
-    cache = ContentCache(SmallDevice(2**20), 2**20)
+    cache = ContentCache(SmallDevice(2**20), 2**20, 1000)
     labels = Part("labels", "INT32", 2, 0, 4)
     cache.load(rows(1), Content((*content(1).parts, labels), 1, 3, 1))
     cache.load(rows(1), content(3))
@@ -113,8 +113,19 @@ def test_a_closed_region_takes_all_with_it_that_was_read_from_it() -> None:
     assert (len(cache), cache.size) == (0, 0)
 
 
+def test_no_more_are_kept_than_there_may_be_though_they_take_nothing() -> None:
+    cache = ContentCache(SmallDevice(0), 2**20, 2)  # all of it is streamed
+
+    for region in (1, 2, 1, 3):
+        cache.load(rows(1), content(region))
+
+    assert (len(cache), cache.size) == (2, 0)
+    cache.region_closed(2)  # least recently used, and gone
+    assert len(cache) == 2
+
+
 def test_what_can_not_be_loaded_is_not_kept() -> None:
-    cache = ContentCache(SmallDevice(2**20), 2**20)
+    cache = ContentCache(SmallDevice(2**20), 2**20, 1000)
 
     with pytest.raises(DataError, match="'values' has 16 elements"):
         cache.load(Rows(2, 3, rows(1).values), content(1))
@@ -127,7 +138,7 @@ def test_what_can_not_be_loaded_is_not_kept() -> None:
     st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 6)), min_size=1, max_size=40),
 )
 def test_the_budget_holds_and_data_is_never_another_s(budget: int, loads: list[tuple[int, int, int]]) -> None:
-    cache = ContentCache(SmallDevice(2**20), budget * ROW)
+    cache = ContentCache(SmallDevice(2**20), budget * ROW, 1000)
     for region, version, count in loads:
         if version == 3:
             cache.region_closed(region)

@@ -203,6 +203,7 @@ SPARSE_FAULTS: list[tuple[str, Change, str]] = [
     ("kmeans_lloyd", lambda one: _filled(one, "row_pointers", -1), "'row_pointers' do not rise"),
     ("kmeans_lloyd", give(row_pointers=np.zeros(30, np.int64)), "'row_pointers' has 30 elements"),
     ("naive_bayes_sums", set_to(features=2**31 - 1), "the answer has 3 x 2147483647 elements"),
+    ("logistic_binomial", set_to(features=2**31 - 1), "'coefficients' has 1 x 2147483647 elements"),
     ("kmeans_costs", _falling, "'row_pointers' do not rise"),
 ]
 

@@ -205,3 +205,19 @@ def test_columns_that_are_no_partition_are_refused(
 
     with pytest.raises(DataError, match=message):
         ENGINE.class_sums(loaded(Partition(data.x, data.columns | {column: wrong}), resident), CLASSES, squares=False)()
+
+
+def test_rows_without_weight_count_nothing_whatever_they_hold() -> None:
+    x = np.array([[1.0, 2.0], [np.inf, np.nan], [3.0, 1.0]])
+    own = {"labels": np.array([0, 1, 1], np.int32), "weights": np.array([2.0, 0.0, 1.0])}
+    data = Partition(x, pack(x) | own)
+
+    lloyd = ENGINE.lloyd(loaded(data), np.zeros((1, 2)))()
+    binomial = ENGINE.binomial(loaded(data), np.zeros(2), 0.0)()
+    multinomial = ENGINE.multinomial(loaded(data), np.zeros((2, 2)), np.zeros(2))()
+    sums = ENGINE.class_sums(loaded(data), 2, True)()
+
+    assert (lloyd.sums.tolist(), lloyd.cost) == ([[5.0, 5.0]], 20.0)
+    assert binomial.loss == pytest.approx(3 * np.log(2))
+    assert multinomial.loss == pytest.approx(3 * np.log(2))
+    assert sums.sums.tolist() == [[2.0, 4.0], [3.0, 1.0]]

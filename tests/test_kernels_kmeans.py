@@ -125,3 +125,15 @@ def test_rows_without_weight_count_nothing_whatever_they_hold(tier: str) -> None
 
     assert found.sums.tolist() == [[2.0, 4.0]]
     assert (found.weight_sums.tolist(), found.cost) == ([2.0], 10.0)
+
+
+@each_tier
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_centre_that_is_no_number_makes_the_cost_none(tier: str, sparse: bool) -> None:
+    x = np.zeros((4, 3), np.float32)
+    x[:, 0] = 1
+    data = as_partition(np.random.default_rng(0), x, 1, sparse=sparse, weighted=False)
+
+    found = engine(tier).lloyd(engine(tier).load(data.as_rows(), True), np.array([[1.0, np.nan, 0.0]]))()
+
+    assert np.isnan(found.cost)

@@ -165,3 +165,16 @@ def test_labels_that_are_no_class_are_refused_before_a_kernel_reads_them(tier: s
         engine(tier).multinomial(rows, np.zeros((3, 3)), np.zeros(3))()
     with pytest.raises(DataError, match=r"expected 0 to 1"):
         engine(tier).binomial(rows, np.zeros(3), 0.0)()
+
+
+@each_tier
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_margin_that_is_no_number_makes_the_loss_none(tier: str, sparse: bool) -> None:
+    data = as_partition(np.random.default_rng(0), np.ones((4, 3), np.float32), 3, sparse=sparse, weighted=False)
+    data.columns["labels"][:] = 1
+    coefficients = np.ones((3, 3))
+    coefficients[0, 1] = np.nan
+
+    found = engine(tier).multinomial(engine(tier).load(data.as_rows(), True), coefficients, np.zeros(3))()
+
+    assert np.isnan(found.loss)

@@ -83,6 +83,7 @@ def partition_with(**columns: Array) -> Rows:
         ({"row_pointers": np.array([0, 9, 6, 9, 12])}, r"'row_pointers' do not rise from 0 to 12"),
         ({"row_pointers": np.array([0, 3, 6, 9, 13])}, r"'row_pointers' do not rise"),
         ({"row_pointers": np.array([-2, 3, 6, 9, 12])}, r"'row_pointers' do not rise"),
+        ({"row_pointers": np.array([0, 2**63 - 1, -2, 9, 12])}, r"'row_pointers' do not rise"),  # steps overflow
         ({"row_pointers": np.array([0, 3, 12])}, r"'row_pointers' has 3 elements"),
         ({"values": np.zeros(12, np.int32)}, r"'values' are int32, expected float32 or float64"),
         ({"labels": np.zeros(3, np.int32)}, r"'labels' has 3 elements"),

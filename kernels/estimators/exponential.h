@@ -55,5 +55,5 @@ HELPER double log_of(double x)
     #pragma unroll
     for (int i = LOG_TERMS - 1; i >= 0; i--)
         sum = sum * square + RECIPROCALS[2 * i + 1];
-    return exponent * 0.6931471805599453 + 2.0 * s * sum;
+    return x < INFINITY ? exponent * 0.6931471805599453 + 2.0 * s * sum : x;  // NaN too
 }

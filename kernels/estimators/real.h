@@ -45,8 +45,6 @@ typedef double real;
 typedef long whole;  // an integer as wide as a real
 typedef JOIN(double, LANES) realv;
 typedef JOIN(long, LANES) wholev;
-#define AS_REALV JOIN(as_double, LANES)
-#define AS_WHOLEV JOIN(as_long, LANES)
 #define LIMIT 1e290  // what is larger has overflowed, or soon will: computed again with care
 #else
 typedef float real;
@@ -59,8 +57,6 @@ typedef float real;
 typedef int whole;
 typedef JOIN(float, LANES) realv;
 typedef JOIN(int, LANES) wholev;
-#define AS_REALV JOIN(as_float, LANES)
-#define AS_WHOLEV JOIN(as_int, LANES)
 #define LIMIT 1e30f
 #endif
 typedef JOIN(double, LANES) doublev;

@@ -1,8 +1,8 @@
 // One step of Lloyd's algorithm, and squared distances to the nearest centre.
 //
 // Rows are dense, or CSR in the kernels `*_sparse`. The nearest centre has the largest score x.c - |c|^2 / 2. Where
-// rounding could have decided between the two largest, distances to all centres decide. They are computed from
-// differences, which cancel nothing, in double.
+// rounding could have decided between the two largest, distances to all centres decide. They are computed in double,
+// from differences, which cancel nothing, save for the elements that a sparse row lacks: |c|^2 less those that it has.
 // `centres` are doubles [k][stride], padded with zeros; `packed` and `bias` as scores.h wants them.
 // A slice's partial is [k][stride] sums of weight x row, then [k] sums of weights, then the cost.
 
@@ -169,7 +169,8 @@ HELPER double squared_distance_sparse(
         of_centre.x += c * c;
     }
     const double others = squared_norm - (of_centre.x + of_centre.y);
-    return squared.x + squared.y + (others > 0.0 ? others : 0.0);
+    // Of a centre that has overflowed inf - inf counts as 0, of one with a NaN all counts.
+    return squared.x + squared.y + (others > 0.0 || isnan(squared_norm) ? others : 0.0);
 }
 
 // The nearest centre, lower index first, by distances.

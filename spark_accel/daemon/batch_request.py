@@ -36,15 +36,15 @@ class Place(NamedTuple):
 
     def check(self, name: str) -> None:
         """Raises RequestError if the file is too short for input `name`."""
-        if not self._holds(self.size):
+        if not self.holds(self.size):
             raise self._cut(f"input '{name}'")
 
     def mapped(self, spare: int) -> memoryview | None:
         """The bytes where they lie and `spare` more, which have no meaning; None if the file ends before.
 
-        Who cuts the file short while they are read ends this process: call `check` at least once a request.
+        Who cuts the file short while they are read ends this process: call `holds` at least once a request.
         """
-        if not self._holds(self.size + spare):
+        if not self.holds(self.size + spare):
             return None
         ahead = self.offset % mmap.ALLOCATIONGRANULARITY
         length = ahead + self.size + spare
@@ -61,13 +61,14 @@ class Place(NamedTuple):
                 f"shared memory size specified with the request for output '{name}' ({self.size} bytes) should be at"
                 f" least {len(view)} bytes to hold the results",
             )
-        if not self._holds(len(view)):
+        if not self.holds(len(view)):
             raise self._cut(f"output '{name}'")
         done = 0
         while done < len(view):
             done += os.pwrite(self.descriptor, view[done:], self.offset + done)
 
-    def _holds(self, length: int) -> bool:
+    def holds(self, length: int) -> bool:
+        """Whether the file still has so many bytes from the place's offset on."""
         return os.fstat(self.descriptor).st_size >= self.offset + length
 
     def _cut(self, what: str) -> RequestError:

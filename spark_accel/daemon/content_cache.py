@@ -2,7 +2,8 @@
 
 What is kept is what the engine made of the data; it is found again by where the data lies and by its version. It goes
 when a region that it was read from is closed, when another version of it comes, or, least recently used first, when
-all of it would exceed the budget. What is larger than the budget is streamed at each call.
+all of it would exceed the budget or be too many: what takes nothing of the device may yet hold a file open. What is
+larger than the budget is streamed at each call.
 
 For one thread: the one that runs batches.
 """
@@ -45,11 +46,12 @@ class _Kept(Generic[Data]):
 
 
 class ContentCache(Generic[Data]):
-    """See the file's head. `budget` is in bytes."""
+    """See the file's head. `budget` is in bytes; `most` partitions are kept."""
 
-    def __init__(self, engine: Engine[Data], budget: int) -> None:
+    def __init__(self, engine: Engine[Data], budget: int, most: int) -> None:
         self._engine = engine
         self._budget = budget
+        self._most = most
         self._kept: dict[Content, _Kept[Data]] = {}  # least recently used first
 
     def __len__(self) -> int:
@@ -97,9 +99,10 @@ class ContentCache(Generic[Data]):
         return _Kept(streamed, self._engine.resident_bytes(streamed))
 
     def _make_room(self, wanted: int, keep: Content | None = None) -> None:
-        """Forgets the least recently used until `wanted` bytes of the budget are free, but never `keep`."""
+        """Forgets the least recently used until `wanted` bytes of the budget are free, but never `keep`; and those that
+        are too many."""
         for known in list(self._kept):
-            if self.size + wanted <= self._budget:
+            if self.size + wanted <= self._budget and len(self._kept) <= self._most:
                 return
             if known != keep:
                 del self._kept[known]

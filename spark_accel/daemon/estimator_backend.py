@@ -4,6 +4,7 @@ What a request may say is `estimator_request.py`'s, what a kernel answers `estim
 device `content_cache.py`'s, the arithmetic the engines'.
 """
 
+import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
@@ -74,7 +75,9 @@ class Estimators:
         except AccelError as error:  # no kernels for the device
             raise BackendError(f"Internal: {error}") from error
         self.board = self.engine if isinstance(self.engine, BoardEngine) else None
-        self.kept: ContentCache[Any] = ContentCache(self.engine, memory_budget.of_device(device))
+        # What is mapped holds a descriptor each; the daemon's regions have half of those that there may be.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
+        self.kept: ContentCache[Any] = ContentCache(self.engine, memory_budget.of_device(device), most)
 
     def model(self, name: str) -> "EstimatorBackend":
         """The built-in model `name`; raises BackendError if there is none."""
@@ -172,6 +175,8 @@ def _refusal_or(step: Callable[[Argument], Result], argument: Argument) -> Resul
         return error
     except DataError as error:
         return RequestError(StatusCode.INVALID_ARGUMENT, str(error))
+    except OSError as error:  # of a region's file; the others of the batch have theirs
+        return RequestError(StatusCode.INTERNAL, f"the partition can't be read: {error.strerror or error}")
     except MemoryError as error:  # DeviceMemoryError too
         return RequestError(StatusCode.RESOURCE_EXHAUSTED, str(error) or "out of memory; send fewer rows a request")
 

@@ -48,6 +48,7 @@ def _costs(request: BatchRequest, rows: Rows) -> Checked:
 
 
 def _binomial(request: BatchRequest, rows: Rows) -> Checked:
+    asked.check_sets(1, rows.features, "'coefficients' has")
     coefficients = asked.vector(request, "coefficients", rows.features)
     (intercept,) = asked.vector(request, "intercepts", 1)
 

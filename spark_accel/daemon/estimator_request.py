@@ -54,6 +54,10 @@ class RegionColumn:
         found = self._place.mapped(spare * self._dtype.itemsize)
         return None if found is None else np.frombuffer(found, self._dtype)
 
+    def holds(self, spare: int) -> bool:
+        """See Column."""
+        return self._place.holds(self._place.size + spare * self._dtype.itemsize)
+
 
 def partition(request: BatchRequest) -> Rows:
     """The partition of a request; raises RequestError for its parameters, rows.DataError for columns that don't fit."""

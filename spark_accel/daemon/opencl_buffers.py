@@ -11,14 +11,19 @@ import pyopencl as cl
 from spark_accel.daemon.network import DeviceMemoryError
 
 
-def buffer(queue: cl.CommandQueue, purpose: str, nbytes: int) -> cl.Buffer:
-    """A buffer of at least one byte; raises DeviceMemoryError where it is larger than the device allows."""
-    device = queue.device
+def require(device: cl.Device, purpose: str, nbytes: int) -> None:
+    """Raises DeviceMemoryError where a buffer would be larger than the device allows."""
     if nbytes > device.max_mem_alloc_size:
         raise DeviceMemoryError(
             f"{purpose} take {nbytes:,} bytes that must lie together in the memory of device '{device.name}', which"
             f" allows {device.max_mem_alloc_size:,}: use partitions of fewer rows, fewer clusters or classes"
         )
+
+
+def buffer(queue: cl.CommandQueue, purpose: str, nbytes: int) -> cl.Buffer:
+    """A buffer of at least one byte; raises DeviceMemoryError where it is larger than the device allows."""
+    device = queue.device
+    require(device, purpose, nbytes)
     flags: int = cl.mem_flags.READ_WRITE
     if device.type & cl.device_type.CPU:  # the host's processor: rows are read to where the kernels want them
         flags |= cl.mem_flags.ALLOC_HOST_PTR
@@ -32,7 +37,8 @@ def in_place(context: cl.Context, values: npt.NDArray[Any]) -> cl.Buffer:
 
 
 def constant(queue: cl.CommandQueue, values: npt.NDArray[Any]) -> cl.Buffer:
-    """An array in device memory."""
+    """An array in device memory; raises DeviceMemoryError where it is larger than the device allows."""
+    require(queue.device, "coefficients or centres", values.nbytes)
     flags = cl.mem_flags.READ_ONLY | cl.mem_flags.COPY_HOST_PTR
     return cl.Buffer(queue.context, flags, hostbuf=np.ascontiguousarray(values))
 

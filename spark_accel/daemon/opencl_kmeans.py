@@ -48,7 +48,7 @@ class KMeans:
         parameters: tuple[Argument, ...] = (
             k,
             constant(self.queue, rows),
-            constant(self.queue, coefficients(centres, self.program, sparse)),
+            coefficients(self.queue, centres, self.program, sparse),
             constant(self.queue, biases(-squared_norms / 2, self.program)),
             float(squared_norms.max()),
         )

@@ -56,7 +56,7 @@ class Logistic:
         bias[:classes] = intercepts
         parameters = (
             classes,
-            constant(self.queue, coefficients(matrix, program, sparse)),
+            coefficients(self.queue, matrix, program, sparse),
             constant(self.queue, bias),
             self._block(data, _CACHE_BYTES) // tile * tile,
             int(data.rows.rows * stride(features) * classes > _FEW_PRODUCTS),

@@ -126,10 +126,12 @@ class DeviceRows:
         self.slice = slice_rows(rows)
         self._staging = staging
         self._resident: list[Chunk] = []
+        self._lies = False  # in a region, in the place of memory of the device's
         if resident:
             queue = staging.queue
             pointers = self._pointers()
             values = values_in_place(queue, rows)
+            self._lies = values is not None
             for span in self._spans(pointers, queue.device.max_mem_alloc_size):
                 lying = None
                 if values is not None and span.last > span.first:  # OpenCL has no buffers of nothing
@@ -146,6 +148,8 @@ class DeviceRows:
 
     def __iter__(self) -> Iterator[Chunk]:
         """The chunks in the order of their rows; raises DataError if those that are read now are wrong."""
+        if self._lies and not self.rows.values.holds(_spare(self.rows)):  # reading it would end this process
+            raise DataError("'values' were cut short where they lie, or what lay behind them")
         if self._resident:
             yield from self._resident
             return

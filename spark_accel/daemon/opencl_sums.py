@@ -6,19 +6,21 @@ CSR. Slices are summed in passes, so that their partial sums take bounded memory
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyopencl as cl
 
-from spark_accel.daemon.opencl_buffers import Kept, counter
+from spark_accel.daemon.opencl_buffers import Kept, constant, counter, require
 from spark_accel.daemon.opencl_program import Argument, Program
 from spark_accel.daemon.opencl_rows import Chunk, DeviceRows
 from spark_accel.estimators.rows import stride
 from spark_accel.estimators.sums import Float64, Int32, then
 
 _PARTIAL_BYTES = 128 * 2**20  # of all slices of a pass
+_PARTIAL_SHARE = 8  # of the device's memory they take this part at most, where slices are so large
 _GROUP = 16  # doubles that a work item of add_slices adds; partial sums are filled up to a multiple of it
 
 
@@ -32,7 +34,8 @@ class Call:
     parameters: tuple[Argument, ...]
 
     def enqueue(self, queue: cl.CommandQueue, chunk: Chunk, slices: range, partials: cl.Buffer, length: int) -> None:
-        """Enqueues it for some slices of a chunk; each writes `length` doubles of `partials`."""
+        """Enqueues it for some slices of a chunk; each writes `length` doubles of `partials`, or
+        a double a row where `length` is 0."""
         rows = self.data.rows
         self.program.enqueue(
             queue,
@@ -102,10 +105,10 @@ class Sums:
 
     def _pass_slices(self, partial_bytes: int, scratch_bytes: int, slices: int) -> int:
         """How many slices of so many bytes go through at once: enough for all compute units, if they fit."""
-        device = self._queue.device
+        device, both = self._queue.device, partial_bytes + scratch_bytes
         fitting = device.max_mem_alloc_size // max(partial_bytes, scratch_bytes)
-        wanted = max(device.max_compute_units, _PARTIAL_BYTES // (partial_bytes + scratch_bytes))
-        return max(1, min(slices, wanted, fitting))
+        units = min(device.max_compute_units, device.global_mem_size // _PARTIAL_SHARE // both)
+        return max(1, min(slices, max(units, _PARTIAL_BYTES // both), fitting))
 
     def by_row(self, call: Call) -> Callable[[], tuple[Int32, Float64]]:
         """Enqueues a kernel that finds an index and a cost for each row; what this gives waits for them.
@@ -131,16 +134,19 @@ def _waiting(queue: cl.CommandQueue, events: Sequence[cl.Event]) -> Callable[[],
     return lambda: cl.wait_for_events(events)
 
 
-def coefficients(matrix: Float64, program: Program, sparse: bool) -> npt.NDArray[Any]:
-    """Sets of coefficients [sets, features] as kernels/estimators/scores.h wants them, in the program's type."""
+def coefficients(queue: cl.CommandQueue, matrix: Float64, program: Program, sparse: bool) -> cl.Buffer:
+    """Sets of coefficients [sets, features] as kernels/estimators/scores.h wants them, in the program's type.
+
+    Raises DeviceMemoryError: of a few sets the lanes of a vector make many times as many bytes.
+    """
     sets, features = matrix.shape
     blocks = -(-sets // program.lanes)
-    padded = np.zeros((blocks * program.lanes, features if sparse else -(-features // 4) * 4), program.real)
+    shape = blocks * program.lanes, features if sparse else -(-features // 4) * 4
+    require(queue.device, "coefficients or centres", prod(shape) * program.real.itemsize)
+    padded = np.zeros(shape, program.real)
     with np.errstate(over="ignore"):
         padded[:sets, :features] = matrix
-    if sparse:
-        return np.ascontiguousarray(padded.T)
-    return np.ascontiguousarray(padded.reshape(blocks, program.lanes, -1).transpose(0, 2, 1))
+    return constant(queue, padded.T if sparse else padded.reshape(blocks, program.lanes, -1).transpose(0, 2, 1))
 
 
 def biases(values: Float64, program: Program) -> npt.NDArray[Any]:

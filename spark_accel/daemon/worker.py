@@ -7,6 +7,7 @@ batches run. The process ends when the daemon closes the sockets or dies. Its lo
 
 import logging
 import os
+import resource
 import socket
 import sys
 import threading
@@ -152,6 +153,10 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s worker %(process)d %(levelname)s %(message)s", level=logging.INFO)
     data, control = (Link(socket.socket(fileno=int(argument))) for argument in sys.argv[1:3])
     id, tier = sys.argv[3:]
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (most, most)
+    )  # each region, and what is mapped of it, holds a descriptor
     device = None if id == devices.REFERENCE.id else devices.open_device(id)
     worker = Worker(data, control, device, tier)
     try:

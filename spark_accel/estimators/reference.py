@@ -41,7 +41,7 @@ class ReferenceEngine:
     def lloyd(self, data: "ReferenceData", centres: Float64) -> Callable[[], LloydSums]:
         """See Engine."""
         sums, weight_sums, cost = np.zeros_like(centres), np.zeros(len(centres)), 0.0
-        for block in data:
+        for block in map(_counted, data):
             nearest, squared = _nearest(block.x, centres)
             np.add.at(sums, nearest, block.x * block.weights[:, None])
             np.add.at(weight_sums, nearest, block.weights)
@@ -57,8 +57,7 @@ class ReferenceEngine:
     def binomial(self, data: "ReferenceData", coefficients: Float64, intercept: float) -> Callable[[], LogisticSums]:
         """See Engine. The loss of a row is log(1 + exp(margin)) - label x margin."""
         loss, gradient, multiplier_sum = 0.0, np.zeros_like(coefficients), 0.0
-        for block in data:
-            label = _labels(block, 2)
+        for block, label in _labelled(data, 2):
             margin = block.x @ coefficients + intercept
             loss += float(block.weights @ (np.logaddexp(0.0, margin) - label * margin))
             multiplier = block.weights * (_sigmoid(margin) - label)
@@ -71,8 +70,7 @@ class ReferenceEngine:
     ) -> Callable[[], LogisticSums]:
         """See Engine. The loss of a row is log(sum(exp(margins))) - margin of its label."""
         loss, gradient, multiplier_sums = 0.0, np.zeros_like(coefficients), np.zeros(len(intercepts))
-        for block in data:
-            label = _labels(block, len(intercepts))
+        for block, label in _labelled(data, len(intercepts)):
             margins = block.x @ coefficients.T + intercepts
             margins -= margins.max(axis=1, keepdims=True)
             exponentials = np.exp(margins)
@@ -91,8 +89,7 @@ class ReferenceEngine:
         weight_sums = np.zeros(classes)
         sums = np.zeros((classes, data.rows.features))
         square_sums = np.zeros_like(sums) if squares else None
-        for block in data:
-            label = _labels(block, classes)
+        for block, label in _labelled(data, classes):
             weighted = block.x * block.weights[:, None]
             np.add.at(weight_sums, label, block.weights)
             np.add.at(sums, label, weighted)
@@ -159,11 +156,22 @@ def _nearest(x: Float64, centres: Float64) -> tuple[npt.NDArray[np.intp], Float6
     return nearest, squared[np.arange(len(x)), nearest]
 
 
-def _labels(block: Block, classes: int) -> npt.NDArray[np.int32]:
-    if block.labels is None:
-        raise ValueError("this kernel needs labels")
-    check_range("labels", block.labels, classes)
-    return block.labels
+def _counted(block: Block) -> Block:
+    """Without the rows of weight 0, which may hold anything."""
+    keep = block.weights != 0
+    labels = None if block.labels is None else block.labels[keep]
+    return block if keep.all() else Block(block.x[keep], labels, block.weights[keep])
+
+
+def _labelled(data: ReferenceData, classes: int) -> Iterator[tuple[Block, npt.NDArray[np.int32]]]:
+    """The rows that count, with their labels; checks all."""
+    for block in data:
+        if block.labels is None:
+            raise ValueError("this kernel needs labels")
+        check_range("labels", block.labels, classes)
+        counted = _counted(block)
+        assert counted.labels is not None  # noqa: S101 - for the type checker
+        yield counted, counted.labels
 
 
 def _sigmoid(margin: Float64) -> Float64:

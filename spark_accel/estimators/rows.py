@@ -37,6 +37,9 @@ class Column(Protocol):
         Others may write to that memory while it is used.
         """
 
+    def holds(self, spare: int) -> bool:
+        """Whether what `in_place` gave is still all there."""
+
 
 class ArrayColumn:
     """A column that lies in a numpy array."""
@@ -59,6 +62,10 @@ class ArrayColumn:
     def in_place(self, spare: int) -> npt.NDArray[Any] | None:
         """See Column: behind an array there is nothing."""
         return None if spare else self._values
+
+    def holds(self, spare: int) -> bool:
+        """See Column."""
+        return not spare
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ def read(column: Column, start: int = 0, stop: int | None = None) -> npt.NDArray
 
 def check_row_pointers(pointers: npt.NDArray[np.int64], nnz: int) -> None:
     """Raises DataError unless `pointers` [rows + 1] rise from 0 to `nnz`."""
-    if pointers[0] != 0 or pointers[-1] != nnz or (np.diff(pointers) < 0).any():
+    if pointers[0] != 0 or pointers[-1] != nnz or (pointers[1:] < pointers[:-1]).any():  # a difference may overflow
         raise DataError(f"'row_pointers' do not rise from 0 to {nnz}, the number of values")
 
 
