@@ -102,6 +102,7 @@ class Place:
             text=True,
             check=False,
             timeout=580,
+            umask=0o002,  # as many systems have it for who logs in
         )
         assert done.returncode == 0, done.stderr + done.stdout
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -64,7 +64,8 @@ def fit(spark: SparkSession, folder: str) -> None:
     clusters = KMeans(k=3, seed=1).fit(frame)
     assert type(clusters) is KMeansModel
     assert clusters.summary.clusterSizes == [20, 20, 20]
-    logistic = LogisticRegression(regParam=0.01, maxIter=50).fit(frame)
+    # With a shuffle before it: the jobs of stages, and of the summary, want slots, and `local` has but one.
+    logistic = LogisticRegression(regParam=0.01, maxIter=50).fit(frame.repartition(2))
     assert type(logistic) is LogisticRegressionModel
     assert logistic.summary.accuracy == 1
     bayes = NaiveBayes(modelType="gaussian").fit(frame)

@@ -28,7 +28,10 @@ final class AccelExecutorPlugin extends ExecutorPlugin {
         log.warn("spark-accel is off in this executor; set spark.accel.enabled=false if that is wanted", error)
     }
 
-  override def shutdown(): Unit = lease.foreach(_.close())
+  override def shutdown(): Unit = {
+    lease.foreach(_.close())
+    NodeDaemon.closeAll()
+  }
 
   private def keepLease(ctx: PluginContext, settings: Settings, python: String): NodeLease = {
     val tally = new Tally

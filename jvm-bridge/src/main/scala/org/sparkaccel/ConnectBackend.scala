@@ -23,10 +23,11 @@ final class ConnectBackend extends MLBackendPlugin {
 
 object ConnectBackend {
   val Key = "spark.connect.ml.backend.classes"
+  private val Name = "org.sparkaccel.ConnectBackend" // no `classOf`: a Spark without Connect can't load it
 
   /** The list of backends `present` with this one in it, last: what the user has goes first. */
   def addedTo(present: String): String = {
     val backends = present.split(",").map(_.trim).filter(_.nonEmpty).toSeq
-    (backends :+ classOf[ConnectBackend].getName).distinct.mkString(",")
+    (backends :+ Name).distinct.mkString(",")
   }
 }

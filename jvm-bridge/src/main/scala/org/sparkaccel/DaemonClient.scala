@@ -1,5 +1,6 @@
 package org.sparkaccel
 
+import java.io.IOException
 import java.nio.file.{Files, LinkOption, Path}
 import java.nio.file.attribute.PosixFilePermission
 import java.util.concurrent.{CompletableFuture, ExecutionException, TimeoutException, TimeUnit}
@@ -40,7 +41,9 @@ final class DaemonClient(
 
   /** Differs between daemons that use the socket one after the other. */
   val daemon: String = {
-    val facts = Files.readAttributes(socket, "unix:ino,lastModifiedTime", LinkOption.NOFOLLOW_LINKS)
+    val facts =
+      try Files.readAttributes(socket, "unix:ino,lastModifiedTime", LinkOption.NOFOLLOW_LINKS)
+      catch { case error: IOException => throw new DaemonError(s"no daemon answers at $socket: it is gone", error) }
     s"$socket ${facts.get("ino")} ${facts.get("lastModifiedTime")}"
   }
 
@@ -125,6 +128,9 @@ final class DaemonClient(
       case error: TimeoutException =>
         close()
         throw new DaemonError(s"the daemon at $socket granted no lease in $AnswerSeconds s", error)
+      case error: Throwable => // the task is killed, for one
+        close()
+        throw error
     }
 }
 

@@ -1,7 +1,5 @@
 package org.sparkaccel
 
-import java.nio.file.Paths
-
 import org.apache.spark.SparkEnv
 import org.apache.spark.ml.accel.FitContext
 
@@ -48,7 +46,7 @@ object Kernels {
     val configuration = Option(SparkEnv.get).fold(Map.empty[String, String])(_.conf.getAll.toMap)
     val settings = Settings.resolve(configuration, sys.env)
     // The connection is the estimators', too, whose rows may go to disk.
-    def disk = if (SparkEnv.get == null) Paths.get(sys.props("java.io.tmpdir")) else FitContext.disk
+    val disk = Option(SparkEnv.get).map(_ => FitContext.disk)
     NodeDaemon.of(settings, AccelDriverPlugin.python(settings, configuration, sys.env), disk)
   }
 }

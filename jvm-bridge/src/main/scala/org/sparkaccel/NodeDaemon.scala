@@ -1,6 +1,6 @@
 package org.sparkaccel
 
-import java.nio.file.Path
+import java.nio.file.{Files, Path}
 import java.util.concurrent.{CompletableFuture, ConcurrentHashMap}
 
 import scala.annotation.tailrec
@@ -13,7 +13,7 @@ import scala.annotation.tailrec
   * @param disk
   *   a folder that takes regions for which memory has no room
   */
-final class NodeDaemon private (settings: Settings, python: String, disk: Path) {
+final class NodeDaemon private (settings: Settings, python: String, disk: Option[Path]) extends AutoCloseable {
   private var current: Option[DaemonClient] = None
 
   /** The daemon that answers now, started where none does. Throws [[DaemonError]] where none can be had. */
@@ -25,6 +25,12 @@ final class NodeDaemon private (settings: Settings, python: String, disk: Path) 
       current = Some(client)
       client
     }
+  }
+
+  /** Gives its lease back. */
+  override def close(): Unit = synchronized {
+    current.foreach(_.close())
+    current = None
   }
 
   /** A daemon that has just begun to leave still seems to answer to whoever starts one: then that is done again. A start
@@ -48,7 +54,7 @@ final class NodeDaemon private (settings: Settings, python: String, disk: Path) 
     new DaemonClient(
       settings.daemonSocket,
       s"process ${ProcessHandle.current.pid}",
-      Some(disk),
+      disk,
       settings.fallbackIsError
     )
 }
@@ -56,14 +62,23 @@ final class NodeDaemon private (settings: Settings, python: String, disk: Path) 
 object NodeDaemon {
   private val Starts = 4
   private val PauseMillis = 500L
-  private val daemons = new ConcurrentHashMap[(Path, Boolean), NodeDaemon]
+  private val daemons = new ConcurrentHashMap[Key, NodeDaemon]
 
-  /** The connection of this process to the daemon at the socket that `settings` name; for each kind of `fallback` one,
-    * since sessions may differ in it.
-    */
-  def of(settings: Settings, python: String, disk: => Path): NodeDaemon =
-    daemons.computeIfAbsent(
-      (settings.daemonSocket, settings.fallbackIsError),
-      _ => new NodeDaemon(settings, python, disk)
-    )
+  /** What sessions, and contexts one after the other, may differ in. */
+  private case class Key(socket: Path, fallbackIsError: Boolean, python: String, disk: Option[Path])
+
+  /** The connection of this process to the daemon at the socket that `settings` name. */
+  def of(settings: Settings, python: String, disk: Option[Path]): NodeDaemon = {
+    val key = Key(settings.daemonSocket, settings.fallbackIsError, python, disk)
+    Option(daemons.get(key)).getOrElse {
+      close(_.disk.exists(!Files.exists(_))) // those of contexts that have ended
+      daemons.computeIfAbsent(key, _ => new NodeDaemon(settings, python, disk))
+    }
+  }
+
+  /** Gives all leases back: the context ends. */
+  def closeAll(): Unit = close(_ => true)
+
+  private def close(which: Key => Boolean): Unit =
+    daemons.keySet.forEach(key => if (which(key)) Option(daemons.remove(key)).foreach(_.close()))
 }

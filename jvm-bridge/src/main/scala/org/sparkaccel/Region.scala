@@ -3,8 +3,8 @@ package org.sparkaccel
 import java.io.IOException
 import java.nio.{ByteBuffer, ByteOrder}
 import java.nio.channels.FileChannel
-import java.nio.file.{Files, Path, Paths, StandardOpenOption}
-import java.util.concurrent.{CompletableFuture, ConcurrentHashMap, TimeUnit}
+import java.nio.file.{Files, NoSuchFileException, Path, Paths, StandardOpenOption}
+import java.util.concurrent.{CompletableFuture, ConcurrentHashMap, Executors, TimeUnit}
 import java.util.concurrent.atomic.AtomicLong
 
 import scala.util.control.NonFatal
@@ -23,42 +23,46 @@ final class Region private[sparkaccel] (val client: DaemonClient, val name: Stri
   /** Whether the daemon that it is registered at has gone, and the file with it. */
   def lost: Boolean = client.ended.isDone
 
-  /** `length` bytes at `offset`, as they were written. */
+  /** `length` bytes at `offset`, as they were written. Throws [[RegionLost]] where a daemon that left took the file. */
   def read(offset: Long, length: Int): ByteBuffer = {
     val buffer = ByteBuffer.allocate(length).order(ByteOrder.LITTLE_ENDIAN)
-    val channel = FileChannel.open(file, StandardOpenOption.READ)
+    val channel =
+      try FileChannel.open(file, StandardOpenOption.READ)
+      catch { case error: NoSuchFileException => throw new RegionLost(s"$file is gone", error) }
     try while (buffer.hasRemaining && channel.read(buffer, offset + buffer.position()) >= 0) {}
     finally channel.close()
     if (buffer.hasRemaining) throw new IOException(s"$file has been cut short")
     buffer.flip()
   }
 
+  /** Deletes the file. The daemon is told by another thread: Spark closes what a fit holds under its memory's lock. */
   override def close(): Unit = {
     Region.delete(file)
-    unregister()
+    Region.Unregistering.execute(() => unregister())
   }
 
-  /** Asks again as long as the daemon refuses, since a request uses the region (nobody may be waiting for its answer),
-    * and where this thread is interrupted, in which no call is answered.
-    */
+  /** Asks again as long as the daemon refuses, since a request uses the region: nobody may be waiting for its answer. */
   private def unregister(): Unit = if (!lost)
     try
       client.inference.systemSharedMemoryUnregister(
         SystemSharedMemoryUnregisterRequest.newBuilder.setName(name).build()
       )
     catch {
-      case error: StatusRuntimeException if error.getMessage.contains("is currently in use") || interrupted(error) =>
+      case error: StatusRuntimeException if error.getMessage.contains("is currently in use") =>
         Region.Later.execute(() => unregister())
       case NonFatal(error) => Region.log.debug("A region could not be unregistered", error) // its lease ends
     }
-
-  private def interrupted(error: StatusRuntimeException): Boolean = error.getStatus.getCode == Status.Code.CANCELLED
 }
 
 object Region {
   private[sparkaccel] val log = LoggerFactory.getLogger(classOf[Region])
   private[sparkaccel] val DiskPrefix = "disk:" // of the key of a region in the lease's own folder
-  private val Later = CompletableFuture.delayedExecutor(1, TimeUnit.SECONDS)
+  private val Unregistering = Executors.newSingleThreadExecutor { (work: Runnable) =>
+    val thread = new Thread(work, "spark-accel-regions")
+    thread.setDaemon(true)
+    thread
+  }
+  private val Later = CompletableFuture.delayedExecutor(1, TimeUnit.SECONDS, Unregistering)
   private val numbers = new AtomicLong
   private[sparkaccel] val inMemory = new AtomicLong // bytes of this process' region files in shared memory
   private val files = new ConcurrentHashMap[Path, java.lang.Long] // with how much of `inMemory` each holds

@@ -61,7 +61,7 @@ class DaemonProcessTest extends AnyFunSuite {
   test("a daemon that can't be started is tried once, not again and again") {
     RealDaemon.withSettings() { settings =>
       withProgram("echo again; touch $(mktemp \"$0.XXXXXX\")", "exit 1") { python =>
-        intercept[DaemonError](NodeDaemon.of(settings, python.toString, settings.daemonSocket.getParent).client())
+        intercept[DaemonError](NodeDaemon.of(settings, python.toString, Some(settings.daemonSocket.getParent)).client())
 
         val tries = python.getParent.toFile.listFiles.filter(_.getName.startsWith(s"${python.getFileName}."))
         tries.foreach(_.delete())

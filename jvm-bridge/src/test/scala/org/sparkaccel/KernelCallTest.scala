@@ -67,10 +67,11 @@ class KernelCallTest extends AnyFunSuite {
   }
 
   test("a region that the daemon does not have is lost") {
-    withDaemon { (_, client) =>
+    withDaemon { (settings, client) =>
       val region = rows(client)
       lloyd(region, 0, 0).send(client)()
       region.close()
+      Wait.until("it is unregistered")(!RealDaemon.status(settings).contains(region.name))
 
       intercept[RegionLost](lloyd(region, 0, 0).send(client)())
     }
@@ -103,7 +104,7 @@ class KernelCallTest extends AnyFunSuite {
 
   test("with the daemon its regions are lost, and the next daemon takes new ones") {
     withDaemon { (settings, _) =>
-      val node = NodeDaemon.of(settings, RealDaemon.Python, settings.daemonSocket.getParent)
+      val node = NodeDaemon.of(settings, RealDaemon.Python, Some(settings.daemonSocket.getParent))
       val first = node.client()
       val region = rows(first)
       val process = RealDaemon.process(settings).get

@@ -13,7 +13,7 @@ class TaskBoardTest extends AnyFunSuite {
   private def withDaemon(fallback: String)(test: DaemonClient => Unit): Unit =
     RealDaemon.withSettings("fallback" -> fallback) { settings =>
       RealDaemon.start(settings)
-      test(NodeDaemon.of(settings, RealDaemon.Python, settings.daemonSocket.getParent).client())
+      test(NodeDaemon.of(settings, RealDaemon.Python, Some(settings.daemonSocket.getParent)).client())
     }
 
   test("a board that the daemon does not drive is left, with a warning") {

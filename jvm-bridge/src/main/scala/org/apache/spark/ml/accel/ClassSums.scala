@@ -25,7 +25,9 @@ final private[accel] class ClassSums(data: PackedDataset, facts: DataFacts, squa
   private val sums: FixedPointSums = {
     val (present, all, wanted) = (labels, facts.labels.size, squares)
     val (steps, from) = (scales, origin)
-    data.sum()(ClassSums.ask(_, all, wanted))(ClassSums.sums(_, _, present, wanted, steps, from))
+    data
+      .sum()(ClassSums.ask(_, all, wanted))(ClassSums.sums(_, _, present, wanted, steps, from))
+      .sound(ClassSums.Kernel)
   }
 
   def weight(index: Int): Double = weights(index)
@@ -39,8 +41,10 @@ final private[accel] class ClassSums(data: PackedDataset, facts: DataFacts, squa
 }
 
 private object ClassSums {
+  private val Kernel = "naive_bayes_sums"
+
   private def ask(packed: PackedPartition, classes: Int, squares: Boolean): () => KernelCall.Answer =
-    packed.call("naive_bayes_sums")(_.parameter("classes", classes.toLong).parameter("squares", squares))
+    packed.call(Kernel)(_.parameter("classes", classes.toLong).parameter("squares", squares))
 
   private def sums(
       packed: PackedPartition,

@@ -1,6 +1,7 @@
 package org.apache.spark.ml.accel
 
-import java.nio.file.Path
+import java.nio.file.{Files, Path}
+import java.util.concurrent.ConcurrentHashMap
 
 import org.apache.spark.SparkEnv
 import org.apache.spark.sql.SparkSession
@@ -13,7 +14,7 @@ final private[accel] class FitContext private (configuration: Map[String, String
 
   /** Starts a region at the daemon of this node, which is started if none runs. Throws [[org.sparkaccel.DaemonError]]. */
   def newRegion(): RegionWriter =
-    new RegionWriter(NodeDaemon.of(settings, python, FitContext.disk).client(), settings.memoryLimit)
+    new RegionWriter(NodeDaemon.of(settings, python, Some(FitContext.disk)).client(), settings.memoryLimit)
 }
 
 object FitContext {
@@ -25,6 +26,13 @@ object FitContext {
     new FitContext(settings.spark, AccelDriverPlugin.python(settings, all, sys.env))
   }
 
-  /** Where this process may leave what memory has no room for: Spark's own folder for that, deleted with it. */
-  def disk: Path = SparkEnv.get.blockManager.diskBlockManager.localDirs.head.toPath
+  private val disks = new ConcurrentHashMap[Path, Path]
+
+  /** Where this process may leave what memory has no room for: in Spark's own folder for that, with which it is deleted,
+    * one that nobody else may write to, whatever the umask.
+    */
+  def disk: Path = disks.computeIfAbsent(
+    SparkEnv.get.blockManager.diskBlockManager.localDirs.head.toPath,
+    Files.createTempDirectory(_, "spark-accel-")
+  )
 }

@@ -3,8 +3,9 @@ package org.apache.spark.ml.accel
 import java.util.concurrent.ConcurrentHashMap
 
 /** The packed partitions of one fit in one process. It is the value of a broadcast: Spark closes it in every process
-  * that has read it when the fit ends, however it ends. Spark may also close it early, if it evicts the broadcast; then
-  * the next reader has a new one, without partitions, and they are packed again.
+  * that has read it when the fit ends, however it ends. Spark may also close it early, if it evicts the broadcast: then
+  * partitions are packed again by readers that get a new one; as long as Spark hands out the closed one, they are gone at
+  * once, and the fit is left to stock Spark.
   */
 final class FitScope extends AutoCloseable with Serializable {
   @transient private lazy val partitions = new ConcurrentHashMap[Int, PackedPartition]

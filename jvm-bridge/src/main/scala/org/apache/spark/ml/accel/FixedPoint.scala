@@ -1,5 +1,7 @@
 package org.apache.spark.ml.accel
 
+import org.sparkaccel.KernelFailed
+
 /** Sums that don't depend on the order in which tasks end: each partition's float64 sum is rounded to a multiple of a
   * power of two, and added as a 64-bit integer. With a bound on the sum's absolute value known beforehand nothing
   * overflows, and the step is 2^-61^ of the bound or less: finer than the rounding of a float64 sum of the same terms.
@@ -23,6 +25,12 @@ final class FixedPointSums(length: Int) extends Serializable {
     val after = before + steps
     undefined ||= ((before ^ after) & (steps ^ after)) < 0 // it has overflowed
     sums(index) = after
+  }
+
+  /** Itself; throws [[org.sparkaccel.KernelFailed]] if an element was NaN, or beyond what its bound allows. */
+  def sound(kernel: String): this.type = {
+    if (undefined) throw new KernelFailed(s"kernel $kernel answered sums that its rows can't have")
+    this
   }
 
   def merge(that: FixedPointSums): this.type = {

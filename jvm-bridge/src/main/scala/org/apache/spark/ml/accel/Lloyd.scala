@@ -44,14 +44,19 @@ final private[accel] class Lloyd(data: PackedDataset, facts: DataFacts) {
     */
   def step(centres: Array[Vector]): LloydStep = {
     val (scales, flat) = (this.scales, centres.flatMap(_.toArray)) // not this object
-    new LloydStep(centres.length, scales, data.sum()(Lloyd.ask(_, flat))(Lloyd.sums(_, _, scales)))
+    val sums = data.sum()(Lloyd.ask(_, flat))(Lloyd.sums(_, _, scales))
+    new LloydStep(centres.length, scales, sums.sound(Lloyd.Kernel))
   }
 }
 
 private object Lloyd {
 
-  private def ask(packed: PackedPartition, centres: Array[Double]): () => KernelCall.Answer =
-    packed.call("kmeans_lloyd")(_.doubles("centres", packed.shifted(centres)))
+  private val Kernel = "kmeans_lloyd"
+
+  private def ask(packed: PackedPartition, centres: Array[Double]): () => KernelCall.Answer = {
+    packed.nearest = None // the initialisation is over, and that is 12 bytes a row
+    packed.call(Kernel)(_.doubles("centres", packed.shifted(centres)))
+  }
 
   /** Sums of clusters by feature, then their weights, then the cost and its rest. */
   private def sums(packed: PackedPartition, answer: KernelCall.Answer, scales: LloydScales): FixedPointSums = {

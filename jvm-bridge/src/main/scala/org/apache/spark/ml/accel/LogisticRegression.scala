@@ -54,6 +54,9 @@ class LogisticRegression(override val uid: String) extends StockLogisticRegressi
       log: Instrumentation
   ): LogisticRegressionModel = {
     val histogram = Array.tabulate(facts.labels.size)(facts.labels.weight)
+    if (histogram.last == 0) {
+      throw new LeftToSpark(Fallback.Rows, s"only rows of weight 0 have label ${histogram.length - 1}")
+    }
     val classes = MetadataUtils.getNumClasses(dataset.schema($(labelCol))).fold(histogram.length) { declared =>
       require(
         declared >= histogram.length,
@@ -62,9 +65,6 @@ class LogisticRegression(override val uid: String) extends StockLogisticRegressi
       declared
     }
     log.logNumClasses(classes)
-    if (histogram.last == 0) {
-      throw new LeftToSpark(Fallback.Rows, s"only rows of weight 0 have label ${histogram.length - 1}")
-    }
     val multinomial = stock.checkMultinomial(classes)
     val sets = if (multinomial) classes else 1
     if (usingBounds) stock.checkBounds(sets, facts.features)
@@ -82,10 +82,17 @@ class LogisticRegression(override val uid: String) extends StockLogisticRegressi
       )
       constantModel(dataset, stock, classes, multinomial, facts.features, histogram)
     } else {
-      if (oneLabel) {
+      if (! $(fitIntercept) && oneLabel) {
         log.logWarning(
           "All labels belong to a single class and fitIntercept=false. It's a dangerous ground, so the algorithm may not" +
             " converge."
+        )
+      }
+      if (! $(fitIntercept) && (0 until facts.features).exists(j => facts.std(j) == 0 && facts.mean(j) != 0)) {
+        log.logWarning(
+          "Fitting LogisticRegressionModel without intercept on dataset with constant nonzero column, Spark MLlib outputs" +
+            " zero coefficients for constant nonzero columns. This behavior is the same as R glmnet but different from" +
+            " LIBSVM."
         )
       }
       val (lower, upper) = stock.createBounds(classes, facts.features, facts.std)
@@ -95,6 +102,7 @@ class LogisticRegression(override val uid: String) extends StockLogisticRegressi
         new LogisticDescent(data, space(facts, sets, multinomial), regularization(facts, sets), $(aggregationDepth))
       val (solution, history) = descent.minimize(optimizer, initial.toArray)
       val (coefficients, intercepts) = unscaled(solution, facts, sets, multinomial)
+      data.letGo() // stock's summary runs jobs of its own
       stock.createModel(dataset, classes, coefficients.compressed, Vectors.dense(intercepts).compressed, history)
     }
   }

@@ -213,8 +213,10 @@ final private[accel] class PackedWork[A, T](
     var done = Option.empty[T]
 
     def send(index: Int): Unit = scope.find(index) match {
-      case Some(packed) => sent.enqueue((index, packed, FitTimes.timed(times.requests)(ask(index, packed))))
-      case None         => missing += index
+      case Some(packed) =>
+        try sent.enqueue((index, packed, FitTimes.timed(times.requests)(ask(index, packed))))
+        catch { case _: RegionLost => missing += index }
+      case None => missing += index
     }
 
     def receive(): Unit = {
