@@ -40,6 +40,7 @@ def ensure(settings: Settings) -> Daemon:
     """
     path = settings.daemon_socket
     if endpoint.answers(path):
+        endpoint.prepare(path)  # whose folder it is, before anything is told to who listens there
         return Daemon(path, endpoint.daemon_pid(path), False)
     if not settings.daemon_start:
         raise DaemonError(

@@ -117,8 +117,8 @@ def override(settings: Settings, **values: str | None) -> Settings:
     given = {key: (SPARK_PREFIX + key, text) for key, text in settings.given.items()}
     for attribute, text in values.items():
         if text is not None:
-            if rows[attribute].type == "path":
-                text = str(Path(text).expanduser().absolute())  # noqa: PLW2901 - typed by somebody in this folder
+            if rows[attribute].type == "path" and text and not text.startswith("~"):
+                text = str(Path(text).absolute())  # noqa: PLW2901 - typed by somebody in this folder
             given[rows[attribute].key] = ("--" + attribute.replace("_", "-"), text)
     return _resolve(given)
 
@@ -164,7 +164,10 @@ def _parse(row: Key, text: str) -> bool | float | int | str | Path:
     if row.type == "path":
         if not text:
             raise ValueError("expected a path")
-        path = Path(text.replace("{uid}", str(os.getuid()))).expanduser()
+        try:
+            path = Path(text.replace("{uid}", str(os.getuid()))).expanduser()
+        except RuntimeError as error:  # nobody's home
+            raise ValueError(f"{error}; expected an absolute path") from None
         if not path.is_absolute():  # driver, tasks and daemon have working folders of their own
             raise ValueError("expected an absolute path")
         return path

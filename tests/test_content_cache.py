@@ -6,6 +6,7 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
+from grpc import StatusCode
 from hypothesis import given
 from hypothesis import strategies as st
 from partitions import pack
@@ -231,3 +232,18 @@ def test_a_device_in_the_host_s_memory_leaves_most_of_it_to_others() -> None:
 
     assert 0 < budget <= device.global_mem_size // 2
     assert budget <= memory_budget.of_device(None)
+
+
+def test_answers_that_are_too_many_bytes_together_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimator_backend, "_MOST_INLINE", 5 * 8)  # of the one: 3 sums, a weight, a cost
+    inputs = {
+        "values": Input("values", "FP32", (16,), pack(np.ones((1, 3), np.float32))["values"].tobytes()),
+        "centres": Input("centres", "FP64", (3,), np.zeros(3).tobytes()),
+    }
+    one = BatchRequest(inputs, {}, {"rows": 1, "features": 3}, 1, "")
+
+    first, second = Estimators(None, "auto").model("kmeans_lloyd").begin([one, one], lambda: None).result()
+
+    assert not isinstance(first, RequestError)
+    assert isinstance(second, RequestError)
+    assert second.code == StatusCode.UNAVAILABLE

@@ -121,6 +121,17 @@ def test_classification_gives_at_most_all_classes(daemon: Daemon) -> None:
     assert list(answer.outputs[0].shape) == [1, 4]
 
 
+def test_a_classification_of_too_many_values_is_refused(daemon: Daemon) -> None:
+    values = 2**18 + 2
+
+    assert daemon.infer_refused(
+        request(x([values // 2, 2], bytes(4 * values)), model="flat", outputs=[y(classification=2**62)])
+    ) == (
+        "INVALID_ARGUMENT",
+        f"classification of output 'y' would have {values} strings, and at most 262144 are made",
+    )
+
+
 def test_classification_of_nan_infinity_and_integers(daemon: Daemon) -> None:
     odd = daemon.infer(request(x([1, 3], floats(np.nan, 3, np.inf)), outputs=[y(classification=3)]))
     a, b = tensor("a", (1, 2), bytes(8)), tensor("b", (1, 3), np.array([-1, 9, 7], "<i4").tobytes(), "INT32")

@@ -68,6 +68,15 @@ def test_the_answers_are_those_of_predict(model: ResNet50, node: Node, spark: Sp
     assert decoded == of_spark
 
 
+def test_a_batch_size_below_one_is_refused(model: ResNet50) -> None:
+    with pytest.raises(ValueError, match="batch_size is -1, expected 1 or more"):
+        model.predict(np.zeros((2, 33, 29, 3), np.uint8), batch_size=-1, verbose=0)
+
+
+def test_an_image_that_is_nearly_black_is_one() -> None:
+    assert preprocess_input(np.array([0, 1])).tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("batch_size", [None, 1, 3, 100])
 def test_batches_change_nothing(model: ResNet50, node: Node, batch_size: int | None) -> None:
     x = images(node, 20)

@@ -213,6 +213,16 @@ def test_a_folder_of_somebody_else_is_refused(settings: Settings) -> None:
         launch.ensure(settings)
 
 
+def test_who_listens_in_a_folder_that_others_may_enter_is_not_trusted(settings: Settings) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(settings.daemon_socket))
+        listener.listen()
+        settings.daemon_socket.parent.chmod(0o755)
+
+        with pytest.raises(ConfigurationError, match="its folder has mode 0755 and must have 0700"):
+            launch.ensure(settings)
+
+
 def test_a_path_that_is_too_long_for_a_socket_is_refused(settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / ("d" * 100) / "daemon.sock"
 

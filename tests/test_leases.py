@@ -92,6 +92,19 @@ def test_the_end_of_a_lease_frees_its_regions_and_deletes_its_files(daemon: Daem
         assert other.exists()
 
 
+def test_who_unregisters_all_unregisters_what_is_their_own(daemon: Daemon) -> None:
+    lease = Lease(daemon)
+    with region(daemon, lease) as own, region_file("free", X4) as free:
+        daemon.call("SystemSharedMemoryRegister", name="free", key=free.name, byte_size=4)
+        daemon.call("SystemSharedMemoryUnregister")  # as examples of Triton's clients begin
+
+        assert set(daemon.call("SystemSharedMemoryStatus").regions) == {own.name}
+        everything = pb.SystemSharedMemoryUnregisterRequest()
+        daemon.send("SystemSharedMemoryUnregister", everything, metadata=lease.metadata)
+        assert not daemon.call("SystemSharedMemoryStatus").regions
+    lease.end()
+
+
 def test_the_end_of_a_lease_drops_its_queued_requests(daemon: Daemon) -> None:
     lease = Lease(daemon)
     with region_file("running", X4) as file, file_of(lease.id) as other:

@@ -40,6 +40,7 @@ def read(config: str = VECTOR, **parameters: str | None) -> Definition:
         ({"shapes": "x[n], y"}, "'y' is no shape"),
         ({"shapes": "x[n, m], y[n]"}, "'x' has 2 sizes there and 1 dims"),
         ({"shapes": "x[n], y[m]"}, "'m' is no size that a request gives; sizes are n"),
+        ({"scalars": "n: INT32, timeout: INT32"}, "'timeout' is a parameter of the protocol's own"),
         ({"shapes": "x[n], y[n / 2]"}, "'n / 2' is no size: take numbers"),
         ({"arguments": "x, y, m"}, "'m' is no input, output or scalar; there are x, y, n"),
         ({"arguments": "x, n"}, "y is missing: all inputs and outputs belong there"),
@@ -122,6 +123,17 @@ def test_a_request_that_does_not_fit_is_refused(
             {"m": (5, 3), "v": (3,)} | shapes,
             {name: value for name, value in given.items() if value is not None},
         )
+
+
+def test_a_size_of_the_shape_that_has_no_value_is_a_fault_of_the_configuration() -> None:
+    with pytest.raises(ModelError, match=r"'shapes' is .*: .*1 - 2"):
+        read(VECTOR.replace("dims: -1", "dims: 4", 1) + parameters_text({"shapes": "x[1 - 2], y[n]"}))
+
+
+def test_functions_of_sizes_may_be_within_each_other() -> None:
+    made = read(global_size="round_up(n, divide_up(n, 2)), 2 * (n + 1)")
+
+    assert [size.text for size in made.global_size] == ["round_up(n, divide_up(n, 2))", "2 * (n + 1)"]
 
 
 def test_a_work_size_that_groups_do_not_fill_is_refused_with_the_remedy() -> None:

@@ -109,6 +109,12 @@ def test_a_path_on_the_command_line_is_meant_from_the_working_folder() -> None:
     assert settings.from_environment(found.environment()).repository == found.repository
 
 
+@pytest.mark.parametrize(("text", "said"), [("", "expected a path"), ("~nobody-here/models", "home directory")])
+def test_a_path_that_is_none_is_not_the_working_folder(text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"--repository is '{text}': .*{said}"):
+        settings.override(settings.from_environment({}), repository=text)
+
+
 def test_importing_the_package_imports_neither_tensorflow_nor_pyopencl() -> None:
     code = (
         "import sys, spark_accel, spark_accel.functions, spark_accel.client;"

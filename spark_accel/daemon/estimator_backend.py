@@ -44,6 +44,7 @@ class _Prepared:
     rows: Rows
     data: Any
     computation: Computation
+    inline: int  # bytes of its answer
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,14 @@ class EstimatorBackend:
 
     def begin(self, requests: Sequence[BatchRequest], lap: Callable[[], None]) -> Begun[list[Outcome]]:
         """See Backend."""
-        prepared = [_refusal_or(self._prepare, request) for request in requests]
+        prepared: list[_Prepared | RequestError] = []
+        room = _MOST_INLINE  # of all together: their answers travel in one frame
+        for request in requests:
+            one = _refusal_or(self._prepare, request)
+            if isinstance(one, _Prepared) and one.inline > room:
+                one = RequestError(StatusCode.UNAVAILABLE, "others' answers are large as well: ask again")
+            room -= one.inline if isinstance(one, _Prepared) else 0
+            prepared.append(one)
         lap()
         # All are begun before the first is waited for, so that the device has no pauses.
         begun = [one if isinstance(one, RequestError) else _refusal_or(self._begin, one) for one in prepared]
@@ -138,13 +146,13 @@ class EstimatorBackend:
     def _prepare(self, request: BatchRequest) -> _Prepared:
         rows = estimator_request.partition(request)
         sizes, computation = self._kernel(request, rows)
-        request.inline_bytes(sizes, _MOST_INLINE)
+        inline = request.inline_bytes(sizes, _MOST_INLINE)
         content = estimator_request.content(request, rows)
         if content is None:
             data = self._shared.engine.load(rows, resident=False)
         else:
             data = self._shared.kept.load(rows, content)
-        return _Prepared(rows, data, computation)
+        return _Prepared(rows, data, computation, inline)
 
     def _begin(self, prepared: _Prepared) -> _Answering:
         try:

@@ -253,7 +253,7 @@ class UnaryCall(_RunningCall):
     def _begin(self, direct: Direct) -> None:
         try:
             self._enter()
-            cancel = direct(self._parsed(self._messages[0]), self._context, self._reply)
+            cancel = direct(self._request(), self._context, self._reply)
         except RequestError as error:
             self.finish(error.code, error.message)
         except Exception:
@@ -274,7 +274,11 @@ class UnaryCall(_RunningCall):
 
     async def _answer(self) -> None:
         assert self._method.unary is not None  # noqa: S101 - else it ran directly
-        self._respond(await self._method.unary(self._parsed(self._messages[0]), self._context))
+        self._respond(await self._method.unary(self._request(), self._context))
+
+    def _request(self) -> Any:  # noqa: ANN401 - a message of any type
+        (message,), self._messages = self._messages, ()  # its bytes may be many, and are of no use any more
+        return self._parsed(message)
 
     def _respond(self, response: Any) -> None:  # noqa: ANN401 - a message of any type
         data = self._framed(response)

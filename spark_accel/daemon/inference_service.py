@@ -135,7 +135,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         self, request: pb.SystemSharedMemoryUnregisterRequest, context: Context
     ) -> pb.SystemSharedMemoryUnregisterResponse:
         """See `Regions.unregister`."""
-        self._regions.unregister(request.name)
+        self._regions.unregister(request.name, context.metadata(LEASE_KEY))
         return pb.SystemSharedMemoryUnregisterResponse()
 
     async def CudaSharedMemoryStatus(

@@ -117,8 +117,11 @@ class Regions:
         """The open file of a region; it stays open while a request uses the region. KeyError: it is gone."""
         return self._open[number].descriptor
 
-    def unregister(self, name: str) -> None:
-        """Forgets region `name`, or all for an empty name; one that a request uses stays and raises RequestError."""
+    def unregister(self, name: str, lease: str = "") -> None:
+        """Forgets region `name`, or for an empty name all of a lease's (of none without one).
+
+        One that a request uses stays and raises RequestError.
+        """
         if name:
             region = self._by_name.get(name)
             if region is not None and self._in_use(region.number):
@@ -127,8 +130,9 @@ class Regions:
             if region is not None:
                 self._forget(region)
             return
-        busy = [region for region in self._by_name.values() if self._in_use(region.number)]
-        for region in set(self._by_name.values()).difference(busy):
+        own = [region for region in self._by_name.values() if region.lease == lease]
+        busy = [region for region in own if self._in_use(region.number)]
+        for region in set(own).difference(busy):
             self._forget(region)
         if busy:
             names = "".join(f"{region.name} ," for region in busy)

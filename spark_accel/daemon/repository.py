@@ -220,6 +220,7 @@ class Repository:
             if name not in self._models:
                 self._never_ready.add(name)
             self._models[name] = known
+            known.loaded_from = None  # until all versions are: some may be replaced, and another fail
             await self._load_versions(known, found, config, wanted, tuple(written.instance_group))
             self._never_ready.discard(name)
             known.override, known.loaded_from = override or known.override, source

@@ -20,6 +20,7 @@ BACKEND = "opencl"
 SCALARS = (*(f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)), "FP32", "FP64")
 LONGEST_SECONDS = 900.0  # a worker that takes longer for anything counts as hung
 _DEFAULT_SECONDS = 60.0
+_PROTOCOLS = ("sequence_id", "sequence_start", "sequence_end", "priority", "timeout", "device")  # of a request
 _KEYS = (
     "kernel",
     "arguments",
@@ -152,6 +153,8 @@ class _Reader:
                 self.refuse(
                     "scalars", f"'{entry}' is no scalar: write \"NAME: TYPE\", TYPE one of {', '.join(SCALARS)}"
                 )
+            if name in _PROTOCOLS or name.startswith("triton_"):
+                self.refuse("scalars", f"'{name}' is a parameter of the protocol's own: give the scalar another name")
             if name in found:
                 self.refuse("scalars", f"'{name}' is there twice")
             found[name] = datatype
@@ -219,13 +222,25 @@ class _Reader:
         if len(shape) != len(dims):
             self.refuse("shapes", f"'{name}' has {len(shape)} sizes there and {len(dims)} dims")
         for size, dim in zip(shape, dims, strict=True):
-            if dim != -1 and not size.names and size.value({}) != dim:
+            if dim != -1 and not size.names and self._value(size) != dim:
                 self.refuse("shapes", f"'{name}' has '{size.text}' where its dims have {dim}")
         return Tensor(name, datatype, dims, shape)
 
+    def _value(self, size: Size) -> int:
+        """Of a size in `shapes` without names."""
+        try:
+            return size.value({})
+        except SizeError as error:
+            raise self.wrong("shapes", str(error)) from None
+
     def _sizes(self, key: str, text: str) -> tuple[Size, ...]:
-        # a comma inside of parentheses belongs to a function
-        parts = re.split(r",(?![^()]*\))", text)
+        parts, depth = [""], 0
+        for character in text:
+            depth += {"(": 1, ")": -1}.get(character, 0)
+            if character == "," and not depth:  # inside of parentheses it belongs to a function
+                parts.append("")
+            else:
+                parts[-1] += character
         try:
             return tuple(sizes.parse(part) for part in parts)
         except SizeError as error:

@@ -46,6 +46,8 @@ class ResNet50:
         does on a terminal. Raises ValueError for other shapes, and for pixels that have been centred or scaled already.
         """
         network = self._network
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
         limit = min(batch_size or network.max_batch, network.max_batch)
         batches, total = _batches(x, limit)
         if steps is not None:
@@ -83,7 +85,7 @@ def preprocess_input(x: npt.ArrayLike) -> UInt8:
             f"pixels from {low:g} to {high:g}, expected RGB from 0 to 255: give the images as they were loaded, or "
             "after spark_accel's preprocess_input; Keras' own has centred these"
         )
-    if 0 < high <= 1:
+    if pixels.dtype.kind == "f" and 0 < high <= 1:
         raise ValueError(f"pixels from {low:g} to {high:g}, expected 0 to 255: multiply by 255 what was scaled to 1")
     return np.asarray(np.rint(pixels), np.uint8)
 
