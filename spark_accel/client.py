@@ -109,6 +109,11 @@ class Client:
         """Whether `close` has been called."""
         return self._closed
 
+    @property
+    def repository(self) -> Path:
+        """The daemon's model repository, which need not be that of these settings."""
+        return self._again(lambda connection: Path(connection.grant.repository))
+
     def network(self, name: str) -> NetworkFacts:
         """Loads the network if it is not loaded. Raises ModelError if the repository does not have it."""
         return self._again(lambda connection: network_facts.of_model(connection, name))

@@ -17,9 +17,9 @@ def network(node: Client, settings: Settings, name: str) -> NetworkFacts:
     try:
         return node.network(name)
     except ModelError:
-        if name != NAME or not settings.daemon_start or (settings.repository / NAME).exists():
+        if name != NAME or not settings.daemon_start or (node.repository / NAME).exists():
             raise
     from spark_accel.networks import importer  # noqa: PLC0415 - slow to import, rarely wanted
 
-    importer.ensure_resnet50(settings.repository)
+    importer.ensure_resnet50(node.repository)
     return node.network(name)

@@ -60,6 +60,15 @@ def test_without_a_device_it_says_why_there_is_none(tmp_path: Path) -> None:
     assert told.startswith("no device: no OpenCL device matches 'device=nobody:nothing'; there are: ")
 
 
+def test_the_repository_is_the_daemons_whatever_these_settings_say(
+    client: Client, settings: Settings, tmp_path: Path
+) -> None:
+    other = Client(override(settings, repository=str(tmp_path)))
+
+    assert other.repository == client.repository == settings.repository
+    other.close()
+
+
 @pytest.mark.usefixtures("plan")
 def test_a_network_that_is_not_there_is_an_error_with_the_nearest_name(client: Client, settings: Settings) -> None:
     with pytest.raises(ModelError) as raised:
