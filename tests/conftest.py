@@ -97,7 +97,7 @@ def _no_process_left_behind() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that start Spark come first: they are the slow ones, and two processes are to end together."""
+    """Files that start Spark come first: they are the slow ones, and the processes are to end together."""
     slow = {item.path for item in items if item.get_closest_marker("spark")}
     items.sort(key=lambda item: item.path not in slow)
 
