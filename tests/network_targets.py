@@ -52,6 +52,12 @@ def target_of(tier: str, folder: Path) -> Iterator[Target]:
         opencl_network._built.cache_clear()
 
 
+@pytest.fixture(scope="module", params=TIERS)
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with target_of(request.param, tmp_path_factory.mktemp("kernels")) as target:
+        yield target
+
+
 def plan_around(rng: np.random.Generator, shape: Shape, *layers: Layer) -> Plan:
     """`layers` from activation `x` of this shape to `y`, with what makes them a network."""
     height, width, channels = shape

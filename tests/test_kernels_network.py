@@ -5,7 +5,6 @@ Every promise is held to each tier; what this machine's processor lacks is spell
 
 import os
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_cases import DEVICE
-from network_targets import TIERS, Target, assert_equals_reference, plan_around, target_of
+from network_targets import Target, assert_equals_reference, plan_around, target
 from plans import Shape, random_convolution, random_dense, random_images, random_plan
 
 from spark_accel.daemon import activation_memory, kernels, network_program, opencl_launch, opencl_layers
@@ -33,6 +32,7 @@ from spark_accel.networks.plan import (
     Plan,
 )
 
+__all__ = ["target"]
 UInt8 = npt.NDArray[np.uint8]
 
 sides = st.integers(1, 13)
@@ -45,12 +45,6 @@ seeds = st.integers(0, 2**32 - 1)
 @pytest.fixture(scope="module")
 def device() -> cl.Device:
     return DEVICE
-
-
-@pytest.fixture(scope="module", params=TIERS)
-def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    with target_of(request.param, tmp_path_factory.mktemp("kernels")) as target:
-        yield target
 
 
 @st.composite

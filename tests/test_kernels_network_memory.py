@@ -3,13 +3,12 @@
 import gc
 import re
 import weakref
-from collections.abc import Iterator
 
 import numpy as np
 import pyopencl as cl
 import pytest
 from kernel_cases import DEVICE
-from network_targets import TIERS, Target, target_of
+from network_targets import Target, target
 from plans import random_convolution, random_dense, random_plan
 
 from spark_accel.daemon.begun import Begun
@@ -17,20 +16,11 @@ from spark_accel.daemon.network import DeviceMemoryError
 from spark_accel.daemon.opencl_network import OpenCLNetwork
 from spark_accel.networks.plan import GlobalAveragePool, Plan
 
-
-@pytest.fixture(scope="module")
-def device() -> cl.Device:
-    return DEVICE
+__all__ = ["target"]
 
 
-@pytest.fixture(scope="module", params=TIERS)
-def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    with target_of(request.param, tmp_path_factory.mktemp("kernels")) as target:
-        yield target
-
-
-def test_a_network_too_large_for_the_device_is_an_error_that_says_how_much_it_wants(device: cl.Device) -> None:
-    channels = int(device.max_mem_alloc_size) // 2**22 // 2 * 2 + 2
+def test_a_network_too_large_for_the_device_is_an_error_that_says_how_much_it_wants() -> None:
+    channels = int(DEVICE.max_mem_alloc_size) // 2**22 // 2 * 2 + 2
     rng = np.random.default_rng(0)
     plan = Plan(
         2048,
@@ -42,15 +32,13 @@ def test_a_network_too_large_for_the_device_is_an_error_that_says_how_much_it_wa
         ),
     )
 
-    wanted = rf"wants [\d,.]+ MiB of the memory of device '{re.escape(device.name)}'.*the device has"
+    wanted = rf"wants [\d,.]+ MiB of the memory of device '{re.escape(DEVICE.name)}'.*the device has"
     with pytest.raises(DeviceMemoryError, match=wanted):
-        OpenCLNetwork(plan, device, 4)
+        OpenCLNetwork(plan, DEVICE, 4)
 
 
-def test_memory_that_the_driver_lacks_at_its_first_use_is_such_an_error_too(
-    device: cl.Device, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network = OpenCLNetwork(random_plan(np.random.default_rng(0)), device, 1)
+def test_memory_that_the_driver_lacks_at_its_first_use_is_such_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = OpenCLNetwork(random_plan(np.random.default_rng(0)), DEVICE, 1)
     code: int = cl.status_code.MEM_OBJECT_ALLOCATION_FAILURE
     error = cl.MemoryError(cl._cl._ErrorRecord("", code, "clEnqueueNDRangeKernel"))  # as a driver's call raises it
 
