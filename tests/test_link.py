@@ -53,6 +53,22 @@ def test_a_file_arrives_with_its_frame(tmp_path: Path) -> None:
     assert (none, header, content) == (None, {"number": 2}, b"content")
 
 
+@pytest.mark.parametrize("waiting", [0, 1 << 24], ids=["at once", "after bytes that the socket has no room for"])
+def test_a_frame_that_cant_be_sent_ends_the_link(waiting: int) -> None:
+    here, there = socket.socketpair()
+
+    async def send() -> None:
+        ended = asyncio.Event()
+        link = AsyncLink(here, lambda *_: None, ended.set)
+        link.send({"number": 1}, [bytes(waiting)])
+        link.send({"number": 2}, descriptor=1 << 30)  # there is no such file
+        await asyncio.wait_for(ended.wait(), 30)
+
+    with there:
+        asyncio.run(send())
+    assert here.fileno() == -1  # closed, at which the worker ends
+
+
 def _echo(link: Link, count: int) -> None:
     for _ in range(count):
         header, payload, _ = link.receive()

@@ -97,7 +97,12 @@ class AsyncLink:
             if self._send(pieces, descriptor):
                 return
             self._loop.add_writer(self._socket, self._write)
-        self._outgoing.append((pieces, None if descriptor is None else os.dup(descriptor)))
+        try:
+            kept = None if descriptor is None else os.dup(descriptor)
+        except OSError:  # no descriptor is left
+            self._fail()
+            return
+        self._outgoing.append((pieces, kept))
 
     def close(self) -> None:
         """Closes the socket, which ends the worker; `ended` is not called."""
@@ -112,6 +117,11 @@ class AsyncLink:
                 os.close(descriptor)
         self._outgoing.clear()
 
+    def _fail(self) -> None:
+        """Gives the connection up: a frame is lost."""
+        self.close()
+        self._loop.call_soon(self._ended)
+
     def _send(self, pieces: list[Buffer], descriptor: int | None) -> bool:
         """Sends as much as the socket takes; True if that was all."""
         rights = [] if descriptor is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
@@ -120,8 +130,10 @@ class AsyncLink:
                 sent = self._socket.sendmsg(pieces[:_MOST_PIECES], rights)
             except BlockingIOError:
                 return False
-            except OSError:  # the worker is gone: the reader notices
-                pieces.clear()
+            except (BrokenPipeError, ConnectionResetError):  # the worker is gone: the reader notices
+                return True
+            except OSError:  # the kernel takes no more of it, nor would the rest make sense without this frame
+                self._fail()
                 return True
             rights = []
             _drop(pieces, sent)
@@ -130,7 +142,7 @@ class AsyncLink:
     def _write(self) -> None:
         while self._outgoing:
             pieces, descriptor = self._outgoing[0]
-            if not self._send(pieces, descriptor):
+            if not self._send(pieces, descriptor) or not self._open:
                 return
             if descriptor is not None:
                 os.close(descriptor)
