@@ -30,6 +30,9 @@ _MAX_BYTES = 8 * 2**30
 _MAX_ENTRIES = 10_000  # files and folders
 _MAX_DEPTH = 32
 _CHUNK = 2**20
+_MAX_HEADER = 2**16  # bytes of a tape's names and extended headers, which are read as a whole
+# zipfile inflates these in bounded pieces, bzip2 and LZMA in whatever a megabyte of theirs becomes.
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 # What the standard library raises for broken, encrypted or unsupported archives, besides OSError.
 _BROKEN = (
@@ -119,17 +122,38 @@ def _files(source: Path) -> Iterator[tuple[str, Iterator[bytes] | None]]:
                 if entry.is_dir():
                     yield entry.filename, None
                     continue
+                if entry.compress_type not in _ZIP_METHODS:
+                    raise ModelError(
+                        f"{source}: '{entry.filename}' is compressed by method {entry.compress_type}; pack it with"
+                        " deflate (method 8), as zip does by default"
+                    )
                 with archive.open(entry) as content:
                     yield entry.filename, _pieces(content)
-    elif tarfile.is_tarfile(source):
-        with tarfile.open(source) as tape:
+    else:
+        with _tape(source) as tape:
             for member in tape:
                 if not (member.isfile() or member.isdir()):
                     raise ModelError(f"{source}: '{member.name}' is neither a file nor a folder")
                 extracted = tape.extractfile(member)
                 yield member.name, None if extracted is None else _pieces(extracted)
-    else:
-        raise ModelError(f"{source} is no folder, .zip, .tar or .tar.gz")
+
+
+def _tape(source: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(source, tarinfo=_Member)
+    except tarfile.ReadError as error:
+        raise ModelError(f"{source} is no folder, .zip, .tar or .tar.gz, or a broken one: {error}") from error
+
+
+class _Member(tarfile.TarInfo):
+    """A tape's member whose headers, however well they are compressed, don't fill the memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
+        member = super().frombuf(buf, encoding, errors)
+        if member.type not in tarfile.REGULAR_TYPES and member.size > _MAX_HEADER:
+            raise tarfile.ReadError(f"a header has {member.size} bytes")
+        return member
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:

@@ -196,6 +196,18 @@ def _unknown_method(path: Path) -> None:
     _patched_zip(path, 8, 77)
 
 
+def _compressed_too_well(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("tiny/x", bytes(2**23))
+
+
+def _long_header(path: Path) -> None:
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("tiny/x")
+        member.pax_headers["comment"] = "0" * 2**23
+        archive.addfile(member)
+
+
 def _broken_stream(path: Path, mode: str) -> None:
     noise = np.random.default_rng(0).bytes(2**21)
     packed = io.BytesIO()
@@ -230,7 +242,9 @@ def _broken_gzip(path: Path) -> None:
         (_long_name, "is too long"),
         (_deep, "folders deep"),
         (_encrypted, "encrypted"),
-        (_unknown_method, "compression"),
+        (_unknown_method, "compressed by method 77"),
+        (_compressed_too_well, "compressed by method 14"),
+        (_long_header, "a header has 8388[0-9]{3} bytes"),
         (_broken_gzip, ""),
         (_broken_bzip2, ""),
         (_broken_lzma, ""),
