@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 from conftest import eventually
 from nodes import devices, end_daemon, gone, node
@@ -106,6 +108,17 @@ def test_a_daemon_that_nobody_needs_leaves_after_the_idle_timeout(settings: Sett
 
     eventually(lambda: gone(daemon.pid))
     assert not settings.daemon_socket.exists()
+
+
+def test_the_daemon_may_open_as_many_files_as_its_starter_could_allow(settings: Settings) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard // 2, hard))
+    try:
+        daemon = launch.ensure(settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert psutil.Process(daemon.pid).rlimit(psutil.RLIMIT_NOFILE) == (hard, hard)
 
 
 def test_a_lease_keeps_the_daemon(settings: Settings) -> None:

@@ -12,7 +12,7 @@ import time
 import uvloop
 
 from spark_accel import endpoint
-from spark_accel.daemon import installed_bitstreams
+from spark_accel.daemon import installed_bitstreams, open_files
 from spark_accel.daemon.inference_service import InferenceService
 from spark_accel.daemon.leases import Leases
 from spark_accel.daemon.node_service import NodeService
@@ -43,6 +43,7 @@ def run(settings: Settings) -> None:
         return
     # What lies there now is a dead daemon's.
     settings.daemon_socket.unlink(missing_ok=True)
+    open_files.allow_most()
     uvloop.run(_serve(settings))  # asyncio.run with a loop that takes less time a request
 
 

@@ -7,7 +7,6 @@ batches run. The process ends when the daemon closes the sockets or dies. Its lo
 
 import logging
 import os
-import resource
 import socket
 import sys
 import threading
@@ -16,7 +15,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from spark_accel.daemon import batch_request, devices
+from spark_accel.daemon import batch_request, devices, open_files
 from spark_accel.daemon.backends import Backend, BackendError, Backends, OnBoard, Provides
 from spark_accel.daemon.link import Header, Link
 from spark_accel.daemon.waiter import Waiter
@@ -153,10 +152,7 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s worker %(process)d %(levelname)s %(message)s", level=logging.INFO)
     data, control = (Link(socket.socket(fileno=int(argument))) for argument in sys.argv[1:3])
     id, tier = sys.argv[3:]
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(
-        resource.RLIMIT_NOFILE, (most, most)
-    )  # each region, and what is mapped of it, holds a descriptor
+    open_files.allow_most()
     device = None if id == devices.REFERENCE.id else devices.open_device(id)
     worker = Worker(data, control, device, tier)
     try:
