@@ -5,7 +5,6 @@ What a user would write into `spark-defaults.conf` or on the command line of `sp
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from typing import Any
 import pyspark
 import pytest
 from pyspark.find_spark_home import _find_spark_home
-from spark_sessions import Node, make_node
+from spark_sessions import Node, running_node
 from test_plugin import QUIET
 
 from spark_accel import jar
@@ -126,8 +125,5 @@ def python_without_package(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="accel-"))  # short, for the socket
-    node = make_node(folder, device="reference")
-    yield Place(folder, node)
-    node.stop()
-    shutil.rmtree(folder)
+    with running_node(device="reference") as node:
+        yield Place(node.folder, node)

@@ -5,7 +5,6 @@ Spark allows one context a process: a test that wants another configuration runs
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -44,6 +43,11 @@ class Node:
     small: plan.Plan
     resize: int
     conf: dict[str, str]
+
+    @property
+    def folder(self) -> Path:
+        """Where its repository lies, and whatever else a test puts there."""
+        return self.settings.repository.parent
 
     @property
     def settings(self) -> Settings:
@@ -89,6 +93,17 @@ def make_node(folder: Path, **conf: str) -> Node:
 
 
 @contextlib.contextmanager
+def running_node(**conf: str) -> Iterator[Node]:
+    """A node in a folder of its own, and nothing left of it afterwards."""
+    with tempfile.TemporaryDirectory(prefix="accel-") as folder:  # short: the name of a socket has at most 107 bytes
+        node = make_node(Path(folder), **conf)
+        try:
+            yield node
+        finally:
+            node.stop()
+
+
+@contextlib.contextmanager
 def setting(spark: SparkSession, conf: Mapping[str, str]) -> Iterator[None]:
     """Other settings for the session, for a while."""
     before = {key: spark.conf.get(key, None) for key in conf}
@@ -106,11 +121,8 @@ def setting(spark: SparkSession, conf: Mapping[str, str]) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def node() -> Iterator[Node]:
-    folder = Path(tempfile.mkdtemp(prefix="accel-"))  # short: the name of a socket has at most 107 bytes
-    made = make_node(folder)
-    yield made
-    made.stop()
-    shutil.rmtree(folder)
+    with running_node() as node:
+        yield node
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -11,11 +10,11 @@ from typing import Any
 
 import grpc
 import numpy as np
-import psutil
 import pytest
 import training_data
 from conftest import eventually
 from daemons import MEMORY
+from nodes import end_daemon
 from py4j.protocol import Py4JJavaError
 from pyspark import InheritableThread
 from pyspark.errors import PySparkException
@@ -28,7 +27,7 @@ from stock_and_ours import on_device, ours
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from spark_accel import endpoint, launch
+from spark_accel import launch
 from spark_accel.settings import from_spark
 
 pytestmark = pytest.mark.spark
@@ -189,14 +188,12 @@ def test_what_memory_has_no_room_for_goes_to_disk(spark: SparkSession, data: Dat
 @pytest.fixture(scope="module")
 def deviceless() -> Iterator[dict[str, str]]:
     """The configuration of a node whose daemon finds no device and must not do without."""
-    folder = Path(tempfile.mkdtemp(prefix="accel-"))  # short, for the socket
-    conf = {"spark.accel.daemon.socket": f"{folder}/daemon.sock"}
-    settings = from_spark(conf | {"spark.accel.device": "no:device", "spark.accel.fallback": "error"}, {})
-    daemon = launch.ensure(settings)
-    yield conf
-    psutil.Process(daemon.pid).terminate()
-    eventually(lambda: not endpoint.answers(settings.daemon_socket), what="the daemon ends")
-    shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="accel-") as folder:  # short, for the socket
+        conf = {"spark.accel.daemon.socket": f"{folder}/daemon.sock"}
+        settings = from_spark(conf | {"spark.accel.device": "no:device", "spark.accel.fallback": "error"}, {})
+        launch.ensure(settings)
+        yield conf
+        end_daemon(settings)
 
 
 def test_where_no_device_can_do_it_stock_spark_does_and_it_is_counted(

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import eventually
 from script_runs import SPARK_HOME, plugin
-from spark_sessions import Node, make_node
+from spark_sessions import Node, running_node
 from test_estimators_faults import region_files
 from test_plugin import QUIET
 
@@ -23,11 +22,8 @@ pytestmark = pytest.mark.spark
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    folder = Path(tempfile.mkdtemp(prefix="accel-"))  # short, for the socket
-    made = make_node(folder, daemon_idleTimeout="2s")
-    yield made
-    made.stop()
-    shutil.rmtree(folder)
+    with running_node(daemon_idleTimeout="2s") as node:
+        yield node
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import eventually
 from pyspark.find_spark_home import _find_spark_home
-from spark_sessions import Node, make_node
+from spark_sessions import Node, running_node
 
 from spark_accel import endpoint, jar
 from spark_accel.session import PLUGIN
@@ -74,11 +73,8 @@ def run(name: str, conf: dict[str, str], **environment: str) -> tuple[Any, str]:
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    folder = Path(tempfile.mkdtemp(prefix="accel-"))  # short, for the socket
-    made = make_node(folder, daemon_idleTimeout="2s", device="reference")
-    yield made
-    made.stop()
-    shutil.rmtree(folder)
+    with running_node(daemon_idleTimeout="2s", device="reference") as node:
+        yield node
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,13 @@
 """Executors and boards, `local-cluster`: tasks run on the board that Spark gave them; two executors share one board."""
 
-import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from kernel_models import TWICE, install_examples, write_kernel
-from spark_sessions import Node, make_node
+from spark_sessions import Node, running_node
 from test_plugin import submitted
 
 from spark_accel.daemon import loaders
@@ -24,18 +21,15 @@ BOARDS = ["fpga-emulator-0", "fpga-emulator-1"]
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    folder = Path(tempfile.mkdtemp(prefix="accel-"))  # short, for the socket
-    made = make_node(folder, daemon_idleTimeout="2s", device="fpga")
-    script = folder / "discover.sh"
-    script.write_text(f"#!/bin/sh\nexec {sys.executable} -m spark_accel discover\n")
-    script.chmod(0o755)
-    for of in ("worker", "executor"):
-        made.conf[f"spark.{of}.resource.fpga.amount"] = "2"
-        made.conf[f"spark.{of}.resource.fpga.discoveryScript"] = str(script)
-    made.conf["spark.task.resource.fpga.amount"] = "1"
-    yield made
-    made.stop()
-    shutil.rmtree(folder)
+    with running_node(daemon_idleTimeout="2s", device="fpga") as node:
+        script = node.folder / "discover.sh"
+        script.write_text(f"#!/bin/sh\nexec {sys.executable} -m spark_accel discover\n")
+        script.chmod(0o755)
+        for of in ("worker", "executor"):
+            node.conf[f"spark.{of}.resource.fpga.amount"] = "2"
+            node.conf[f"spark.{of}.resource.fpga.discoveryScript"] = str(script)
+        node.conf["spark.task.resource.fpga.amount"] = "1"
+        yield node
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +57,10 @@ def test_a_board_does_the_work_of_the_tasks_that_have_it_and_no_other(facts: dic
 @pytest.fixture(scope="module")
 def shared() -> Iterator[dict[str, Any]]:
     """What two executors on one board found out."""
-    folder = Path(tempfile.mkdtemp(prefix="accel-"))
-    node = make_node(folder, daemon_idleTimeout="2s", device="fpga")
-    install_examples(folder / "repository")
-    write_kernel(folder / "repository", "twice", TWICE)
-    yield submitted("programs", node, "local-cluster[2,1,1024]")
-    node.stop()
-    shutil.rmtree(folder)
+    with running_node(daemon_idleTimeout="2s", device="fpga") as node:
+        install_examples(node.settings.repository)
+        write_kernel(node.settings.repository, "twice", TWICE)
+        yield submitted("programs", node, "local-cluster[2,1,1024]")
 
 
 def test_two_executors_with_different_programs_are_both_served(shared: dict[str, Any]) -> None:

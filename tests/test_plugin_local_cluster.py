@@ -1,14 +1,11 @@
 """The plugin on real executors, `local-cluster[2,1,1024]` through `spark-submit`: two JVMs, one daemon."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import eventually
-from spark_sessions import Node, make_node
+from spark_sessions import Node, running_node
 from test_plugin import submitted
 
 from spark_accel import endpoint
@@ -18,11 +15,8 @@ pytestmark = pytest.mark.spark
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    folder = Path(tempfile.mkdtemp(prefix="accel-"))  # short, for the socket
-    made = make_node(folder, daemon_idleTimeout="2s", device="reference")
-    yield made
-    made.stop()
-    shutil.rmtree(folder)
+    with running_node(daemon_idleTimeout="2s", device="reference") as node:
+        yield node
 
 
 @pytest.fixture(scope="module")
