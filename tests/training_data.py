@@ -93,7 +93,7 @@ def _covtype(n: int = 3000) -> Table:
 
 
 def _sparse(n: int = 400, features: int = 10_000, each: int = 40) -> Table:
-    """Shares of `each` of 10,000 features a row, some of them typical of the row's class."""
+    """Shares of `each` of 10,000 features a row, some of them typical of the row's class, and one that is constant."""
     rng = np.random.default_rng(2)
     y = rng.integers(0, 3, n)
     typical = rng.choice(features, (3, 100), replace=False)
@@ -102,6 +102,7 @@ def _sparse(n: int = 400, features: int = 10_000, each: int = 40) -> Table:
         row[rng.choice(features, each // 2, replace=False)] = rng.integers(1, 4, each // 2)
         row[rng.choice(typical[label], each // 2, replace=False)] = rng.integers(1, 6, each // 2)
     x *= rng.random((n, 1)) + 0.5  # no two distances are equal
+    x[:, 77] = 0.1  # constant, and no binary fraction
     return Table(x, y.astype(float), _weights(n), sparse=True)
 
 

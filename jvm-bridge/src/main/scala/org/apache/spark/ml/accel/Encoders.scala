@@ -6,7 +6,6 @@ import org.sparkaccel.RegionWriter
 /** Writes features into regions, in the layout of one kind of partition. */
 sealed private[accel] trait Encoder {
   def features: Int
-  def sparse: Boolean
   def moments: Moments
 
   /** What the written rows were shifted by. */
@@ -24,10 +23,9 @@ sealed private[accel] trait Encoder {
 }
 
 /** Dense rows, each padded with zeros to whole vectors. */
-final private[accel] class DenseEncoder(val moments: Moments, packing: Packing, newRegion: () => RegionWriter)
+final private[accel] class DenseEncoder(val moments: DenseMoments, packing: Packing, newRegion: () => RegionWriter)
     extends Encoder {
   val features: Int = moments.shift.length
-  val sparse = false
   private val shifted = packing.shifted && !packing.float64
   val shift: Array[Double] = if (shifted) moments.shift else new Array[Double](features)
 
@@ -69,8 +67,7 @@ final private[accel] class DenseEncoder(val moments: Moments, packing: Packing, 
 /** CSR. Indices have a region of their own, since both grow at once. */
 final private[accel] class SparseEncoder(val features: Int, packing: Packing, newRegion: () => RegionWriter)
     extends Encoder {
-  val sparse = true
-  val moments = new Moments(new Array[Double](features))
+  val moments = new SparseMoments(features)
   val shift: Array[Double] = moments.shift
 
   private val valueRegion = newRegion()

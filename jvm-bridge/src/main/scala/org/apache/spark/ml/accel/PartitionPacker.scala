@@ -110,7 +110,7 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
   /** Moments about a point near the data: a feature's mean in the first rows, or its value if that is the same in all of
     * them, so that a constant feature has deviations of exactly zero.
     */
-  private def moments(sample: Seq[Row], size: Int): Moments = {
+  private def moments(sample: Seq[Row], size: Int): DenseMoments = {
     val counted = sample.filter(_.weight > 0)
     val shift = packing.shift.getOrElse {
       val rows = (if (counted.isEmpty) sample else counted).map(row => densified(row.features, size)).toArray
@@ -118,10 +118,10 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
       if (centre.forall(value => !value.isNaN && !value.isInfinite)) centre
       else refuse("features that are NaN or infinite")
     }
-    new Moments(shift)
+    new DenseMoments(shift)
   }
 
-  private def empty(index: Int) = PartitionFacts(index, 0, 0, 0, 0, None, new Labels, sparse = false)
+  private def empty(index: Int) = PartitionFacts(index, 0, 0, 0, 0, None, new Labels)
 }
 
 private object PartitionPacker {
@@ -168,8 +168,7 @@ private object PartitionPacker {
       weightSum,
       weightSquareSum,
       Some(encoder.moments),
-      labels,
-      encoder.sparse
+      labels
     )
   }
 

@@ -1,42 +1,5 @@
 package org.apache.spark.ml.accel
 
-/** Sums over rows by feature, relative to a `shift` near the data so that variances keep their digits: of weight x
-  * deviation, of weight x its square, and its largest absolute value. NaN and infinities among the values show in
-  * `first`.
-  */
-final private[accel] class Moments(val shift: Array[Double]) extends Serializable {
-  val first = new Array[Double](shift.length)
-  val second = new Array[Double](shift.length)
-  val largest = new Array[Double](shift.length)
-
-  /** Adds a row; `deviation` is where row - shift is left. The loops are apart so that each becomes vector code. */
-  def add(row: Array[Double], weight: Double, deviation: Array[Double]): Unit = {
-    val n = row.length
-    var j = 0
-    while (j < n) { deviation(j) = row(j) - shift(j); j += 1 }
-    j = 0
-    while (j < n) { first(j) += weight * deviation(j); j += 1 }
-    j = 0
-    while (j < n) { second(j) += weight * deviation(j) * deviation(j); j += 1 }
-    j = 0
-    while (j < n) { largest(j) = math.max(largest(j), math.abs(deviation(j))); j += 1 }
-  }
-
-  /** Adds the non-zero elements of a row; the shift is zero. */
-  def add(indices: Array[Int], values: Array[Double], weight: Double): Unit = {
-    var i = 0
-    while (i < indices.length) {
-      val (j, x) = (indices(i), values(i))
-      first(j) += weight * x
-      second(j) += weight * x * x
-      largest(j) = math.max(largest(j), math.abs(x))
-      i += 1
-    }
-  }
-
-  def finite: Boolean = first.forall(value => !value.isNaN && !value.isInfinite)
-}
-
 /** By label: how many rows have it, and their weights. */
 final private[accel] class Labels extends Serializable {
   private var counts = new Array[Long](2)
@@ -79,7 +42,6 @@ final private[accel] case class PartitionFacts(
     weightSquareSum: Double,
     moments: Option[Moments],
     labels: Labels,
-    sparse: Boolean,
     refused: Option[LeftToSpark] = None
 )
 
@@ -113,11 +75,9 @@ final private[accel] class DataFacts(parts: Seq[PartitionFacts]) {
     for (part <- filled if part.weightSum > 0; moments <- part.moments) {
       val total = seen + part.weightSum
       for (j <- 0 until features) {
-        val offset = moments.first(j) / part.weightSum
-        val delta = moments.shift(j) + offset - mean(j)
+        val delta = moments.mean(j, part.weightSum) - mean(j)
         mean(j) += delta * (part.weightSum / total)
-        squares(j) += math.max(0, moments.second(j) - moments.first(j) * offset) +
-          delta * delta * (seen * part.weightSum / total)
+        squares(j) += moments.squares(j, part.weightSum) + delta * delta * (seen * part.weightSum / total)
       }
       seen = total
     }
@@ -152,16 +112,7 @@ final private[accel] class DataFacts(parts: Seq[PartitionFacts]) {
   }
 
   /** Whether float32, relative to each partition's shift, keeps at least as many digits as half of float64's. */
-  lazy val shiftsAreGood: Boolean = filled.forall { part =>
-    part.sparse || part.moments.forall { moments =>
-      (0 until features).forall { j =>
-        val offset = moments.first(j) / part.weightSum
-        val variance = moments.second(j) / part.weightSum - offset * offset
-        part.weightSum == 0 || offset * offset <= DataFacts.Drift * math.max(0, variance) || offset == 0 ||
-        math.abs(offset) <= DataFacts.Rounding * math.abs(moments.shift(j))
-      }
-    }
-  }
+  lazy val shiftsAreGood: Boolean = filled.forall(part => part.moments.forall(_.shiftIsGood(part.weightSum)))
 
   /** Whether all values, relative to the shifts, and their squares are float32's ordinary numbers. */
   lazy val fitsFloat32: Boolean = filled.forall { part =>
@@ -172,8 +123,6 @@ final private[accel] class DataFacts(parts: Seq[PartitionFacts]) {
 }
 
 private object DataFacts {
-  private val Drift = 64.0 * 64.0
-  private val Rounding = 1e-12
   private val Smallest = 1e-15
   private val Largest = 1e15
   private val LeastSum = 1e-280

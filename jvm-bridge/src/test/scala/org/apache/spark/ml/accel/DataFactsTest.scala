@@ -9,24 +9,34 @@ import org.scalatest.funsuite.AnyFunSuite
 
 class DataFactsTest extends AnyFunSuite {
   private def part(index: Int, rows: Seq[(Vector, Double)], shift: Array[Double]): PartitionFacts = {
-    val moments = new Moments(shift)
+    val moments = new DenseMoments(shift)
     val deviation = new Array[Double](shift.length)
+    for ((row, weight) <- rows) moments.add(row.toArray, weight, deviation)
+    facts(index, rows, moments)
+  }
+
+  private def sparsePart(index: Int, rows: Seq[(Vector, Double)]): PartitionFacts = {
+    val moments = new SparseMoments(3)
+    for ((row, weight) <- rows) moments.add(row.toSparse.indices, row.toSparse.values, weight)
+    facts(index, rows, moments)
+  }
+
+  private def facts(index: Int, rows: Seq[(Vector, Double)], moments: Moments): PartitionFacts = {
     val labels = new Labels
-    for ((row, weight) <- rows) {
-      moments.add(row.toArray, weight, deviation)
-      labels.add(1, weight)
-    }
+    for ((_, weight) <- rows) labels.add(1, weight)
     val weights = rows.map(_._2)
-    PartitionFacts(
-      index,
-      rows.size,
-      shift.length,
-      weights.sum,
-      weights.map(w => w * w).sum,
-      Some(moments),
-      labels,
-      sparse = false
-    )
+    PartitionFacts(index, rows.size, 3, weights.sum, weights.map(w => w * w).sum, Some(moments), labels)
+  }
+
+  /** Rows with a feature that is often zero, one that is always 0.1, and one that never is anything but zero. */
+  private def sparse(rows: Int, seed: Int): Seq[(Vector, Double)] = {
+    val generator = new Random(seed)
+    Seq.fill(rows) {
+      (
+        Vectors.dense(if (generator.nextBoolean()) 1e3 + generator.nextGaussian() else 0, 0.1, 0),
+        0.1 * generator.nextInt(3)
+      )
+    }
   }
 
   private def random(rows: Int, mean: Double, seed: Int): Seq[(Vector, Double)] = {
@@ -49,14 +59,25 @@ class DataFactsTest extends AnyFunSuite {
       )
     )
 
+    checkSummary(facts, left ++ right)
+    assert(facts.rows == 150)
+    assert(facts.labels.count(1) == 150)
+  }
+
+  test("means and deviations of sparse rows are the Summarizer's, alone and beside dense ones") {
+    val (left, right) = (sparse(100, 1), sparse(50, 2))
+
+    checkSummary(new DataFacts(Seq(sparsePart(0, left), sparsePart(1, right))), left ++ right)
+    checkSummary(new DataFacts(Seq(sparsePart(0, left), part(1, right, Array(500, 0.1, 0)))), left ++ right)
+  }
+
+  private def checkSummary(facts: DataFacts, rows: Seq[(Vector, Double)]): Unit = {
     val stock = new MultivariateOnlineSummarizer
-    for ((row, weight) <- left ++ right) stock.add(OldVectors.fromML(row), weight)
+    for ((row, weight) <- rows) stock.add(OldVectors.fromML(row), weight)
     for (j <- 0 until 3) {
       assert(math.abs(facts.mean(j) - stock.mean(j)) <= 1e-12 * math.abs(stock.mean(j)))
       assert(math.abs(facts.std(j) - math.sqrt(stock.variance(j))) <= 1e-9 * math.sqrt(stock.variance(j)))
     }
-    assert(facts.rows == 150)
-    assert(facts.labels.count(1) == 150)
   }
 
   test("a constant feature deviates by exactly nothing") {
@@ -65,6 +86,14 @@ class DataFactsTest extends AnyFunSuite {
 
     assert(facts.mean(1) == 17.25)
     assert(facts.std(1) == 0)
+  }
+
+  test("nor does one of sparse rows, though it is no binary fraction") {
+    val facts = new DataFacts(Seq(sparsePart(0, sparse(1000, 1)), sparsePart(1, sparse(100, 2))))
+
+    assert(facts.mean(1) == 0.1)
+    assert(facts.std(1) == 0)
+    assert(facts.std(2) == 0)
   }
 
   test("no value is farther from the mean than the reach") {
