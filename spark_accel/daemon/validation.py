@@ -12,7 +12,7 @@ from typing import NamedTuple
 from grpc import StatusCode
 from tritonclient.grpc import service_pb2 as pb
 
-from spark_accel.daemon import byte_strings, classification, datatypes, tensor_data
+from spark_accel.daemon import byte_strings, classification, datatypes, request_parameters, tensor_data
 from spark_accel.daemon.model_config import ExpectedInput, LoadedModel
 from spark_accel.daemon.regions import Regions
 from spark_accel.daemon.request import InferenceRequest, InputTensor, RegionSlice, RequestedOutput, RequestError
@@ -20,23 +20,11 @@ from spark_accel.daemon.request import InferenceRequest, InputTensor, RegionSlic
 MAX_PARTS = 1024  # inputs, outputs or parameters of one request
 _MAX_SHOWN = 16
 _MAX_DEVICE = 100  # characters; ids are short
-_FINAL_RESPONSE = "triton_enable_empty_final_response"
 _BATCH_NOTE = (
     " NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each"
     " input shape. If you want to specify the full shape including the batch dim in your input dims config, try setting"
     " max_batch_size to zero. See the model configuration docs for more info on max_batch_size."
 )
-# By key: the types of value that it takes; the protocol's own request parameters, and `device`, which is ours: the id
-# of the device that must run the request.
-_PROTOCOL_PARAMETERS = {
-    "sequence_id": ("int64_param", "string_param"),
-    "sequence_start": ("bool_param",),
-    "sequence_end": ("bool_param",),
-    "priority": ("int64_param", "uint64_param"),
-    "timeout": ("int64_param",),
-    "device": ("string_param",),
-    _FINAL_RESPONSE: ("bool_param",),
-}
 
 
 def validate(request: pb.ModelInferRequest, model: LoadedModel, regions: Regions, lease: str) -> InferenceRequest:
@@ -80,14 +68,14 @@ def _own_parameters(request: pb.ModelInferRequest) -> dict[str, str | int | bool
     own: dict[str, str | int | bool | float] = {}
     for key, parameter in request.parameters.items():
         kind = parameter.WhichOneof("parameter_choice")
-        if key in _PROTOCOL_PARAMETERS:
-            if kind not in _PROTOCOL_PARAMETERS[key]:
-                expected = " or ".join(_PROTOCOL_PARAMETERS[key])
+        if key in request_parameters.TYPES:
+            if kind not in request_parameters.TYPES[key]:
+                expected = " or ".join(request_parameters.TYPES[key])
                 raise _invalid(f"invalid value type for '{key}' parameter, expected {expected}.")
-        elif key.startswith("triton_"):
+        elif key.startswith(request_parameters.RESERVED_PREFIX):
             raise _invalid(
                 "parameter keys starting with 'triton_' are reserved for Triton usage. Only the following keys starting"
-                f" with 'triton_' are allowed: {_FINAL_RESPONSE}"
+                f" with 'triton_' are allowed: {request_parameters.FINAL_RESPONSE}"
             )
         elif kind in (None, "uint64_param"):
             raise _invalid(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInput, ModelOutput
 
-from spark_accel.daemon import datatypes
+from spark_accel.daemon import datatypes, request_parameters
 from spark_accel.errors import ModelError
 from spark_accel.own_kernels import sizes
 from spark_accel.own_kernels.sizes import Size, SizeError
@@ -20,7 +20,6 @@ BACKEND = "opencl"
 SCALARS = (*(f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)), "FP32", "FP64")
 LONGEST_SECONDS = 900.0  # a worker that takes longer for anything counts as hung
 _DEFAULT_SECONDS = 60.0
-_PROTOCOLS = ("sequence_id", "sequence_start", "sequence_end", "priority", "timeout", "device")  # of a request
 _KEYS = (
     "kernel",
     "arguments",
@@ -153,7 +152,7 @@ class _Reader:
                 self.refuse(
                     "scalars", f"'{entry}' is no scalar: write \"NAME: TYPE\", TYPE one of {', '.join(SCALARS)}"
                 )
-            if name in _PROTOCOLS or name.startswith("triton_"):
+            if name in request_parameters.TYPES or name.startswith(request_parameters.RESERVED_PREFIX):
                 self.refuse("scalars", f"'{name}' is a parameter of the protocol's own: give the scalar another name")
             if name in found:
                 self.refuse("scalars", f"'{name}' is there twice")
