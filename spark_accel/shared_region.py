@@ -26,13 +26,13 @@ class RegionFile:
         self.size = size
         self._pid = os.getpid()
         try:
-            self._descriptor = _create(path, size)
+            self._descriptor, mapping = _create(path, size)
         except OSError as error:
             raise RegionMemoryError(
                 f"{size:,} bytes of shared memory are wanted in {path.parent}, which has {_free(path.parent)}: {error};"
                 " make room there, or set spark.accel.memory.dir to another folder"
             ) from error
-        self.array: npt.NDArray[np.uint8] = np.frombuffer(mmap.mmap(self._descriptor, size), np.uint8)
+        self.array: npt.NDArray[np.uint8] = np.frombuffer(mapping, np.uint8)
 
     def delete(self) -> None:
         """Deletes the file, if this process made it; the memory is free when the last array on it is gone."""
@@ -44,16 +44,16 @@ class RegionFile:
             self.array = np.empty(0, np.uint8)
 
 
-def _create(path: Path, size: int) -> int:
+def _create(path: Path, size: int) -> tuple[int, mmap.mmap]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         os.posix_fallocate(descriptor, 0, size)
+        return descriptor, mmap.mmap(descriptor, size)
     except OSError:
         path.unlink(missing_ok=True)
         os.close(descriptor)
         raise
-    return descriptor
 
 
 def _free(folder: Path) -> str:

@@ -1,6 +1,8 @@
 """The client: networks, regions and requests, through a daemon that it starts itself."""
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -226,6 +228,30 @@ def test_a_full_memory_folder_is_an_error_that_says_how_much_was_wanted(settings
     assert text.startswith("1,125,899,906,842,624 bytes of shared memory are wanted in /dev/shm, which has ")
     assert "No space left on device" in text
     assert text.endswith("set spark.accel.memory.dir to another folder")
+
+
+_MAPS_TOO_MUCH = """
+import resource, sys
+from pathlib import Path
+import psutil
+from spark_accel.errors import RegionMemoryError
+from spark_accel.shared_region import RegionFile
+
+used = psutil.Process().memory_info().vms
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**23, resource.RLIM_INFINITY))
+try:
+    RegionFile(Path(sys.argv[1]), 2**25)
+except RegionMemoryError as error:
+    print(error)
+"""
+
+
+def test_a_region_that_cant_be_mapped_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _MAPS_TOO_MUCH, str(tmp_path / "region")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout.startswith("33,554,432 bytes of shared memory are wanted")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_regions_can_lie_in_another_folder(tmp_path: Path) -> None:
