@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 import training_data
 from conftest import eventually
@@ -56,6 +57,11 @@ def region_files(socket: Path) -> set[str]:
     """Names of files in shared memory that belong to clients of the daemon at a socket."""
     prefix = f"spark-accel-{hashlib.sha256(os.fsencode(socket)).hexdigest()[:8]}-"
     return {entry.name for entry in os.scandir(MEMORY) if entry.name.startswith(prefix)}
+
+
+def mapped(worker: psutil.Process) -> list[str]:
+    """The lines of a worker's memory map that are of regions, deleted or not."""
+    return [line for line in Path(f"/proc/{worker.pid}/maps").read_text().splitlines() if "spark-accel-" in line]
 
 
 def registered(socket: Path) -> list[str]:
@@ -175,6 +181,7 @@ def test_a_fit_that_ends_leaves_no_region(spark: SparkSession, node: Node, undis
 
     eventually(lambda: open_regions(spark) == 0, what="the regions are given back")
     eventually(lambda: not region_files(node.settings.daemon_socket), what="the files of the regions are deleted")
+    eventually(lambda: not mapped(node.worker()), what="the worker lets go of what the files held")
 
 
 def test_what_memory_has_no_room_for_goes_to_disk(spark: SparkSession, data: DataFrame, undisturbed: bytes) -> None:

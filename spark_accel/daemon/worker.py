@@ -51,6 +51,7 @@ class Worker:
             header, payload, descriptor = self._data.receive()
             if header["op"] == "execute":
                 self._begin(header, payload)
+                del payload  # it may be large, and the next frame may be long in coming
             elif header["op"] == "region":
                 assert descriptor is not None  # noqa: S101 - the daemon sends it with the frame
                 self._files[header["region"]] = descriptor

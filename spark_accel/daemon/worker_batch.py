@@ -49,9 +49,11 @@ class Batch:
     def answer(self, device_free: int) -> tuple[Header, list[Buffer]]:
         """Header and payload for the daemon; waits. The device was at work on other batches until `device_free`."""
         parts: list[Buffer] = []
-        if self._begun is not None:
+        # What has begun knows this batch, through `_lap`, and holds its data: one must let go of the other.
+        begun, self._begun = self._begun, None
+        if begun is not None:
             try:
-                outcomes = self._begun.result()
+                outcomes = begun.result()
                 requests = zip(self._requests, outcomes, strict=True)
                 self._header["requests"] = [_deliver(request, outcome, parts) for request, outcome in requests]
             except Exception as error:
