@@ -82,8 +82,10 @@ def _check_text(name: str) -> None:
 
 @contextlib.contextmanager
 def _channel(settings: Settings) -> Iterator[Channel]:
-    """A channel to the daemon; raises DaemonError if none answers, also for a call that fails in the context."""
+    """A channel to the daemon; raises DaemonError if none answers, also for a call that fails in the context, and
+    ConfigurationError if its folder is not this user's alone."""
     path = settings.daemon_socket
+    endpoint.check(path)
     if not endpoint.answers(path):
         raise DaemonError(f"no daemon answers at {path}; start it with 'spark-accel daemon --background'")
     try:

@@ -40,17 +40,28 @@ def log_path(path: Path) -> Path:
 def prepare(path: Path) -> None:
     """Makes the folder of socket `path` with mode 0700.
 
-    Raises ConfigurationError if the address is too long for a socket, or the folder is a link, somebody else's, or open
-    to others.
+    Raises ConfigurationError if the address is too long for a socket, or for what `check` does.
     """
     length = len(os.fsencode(path))
     if length > _MAX_PATH:
         raise _unusable(path, f"its path has {length} bytes and a Unix socket takes {_MAX_PATH} at most")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        facts = path.parent.lstat()
     except OSError as error:
         raise _unusable(path, f"its folder can't be made: {error}") from error
+    check(path)
+
+
+def check(path: Path) -> None:
+    """Raises ConfigurationError if the folder of socket `path` is a link, somebody else's, or open to others: who
+    listens there may then be anybody. There need not be a folder.
+    """
+    try:
+        facts = path.parent.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unusable(path, f"its folder can't be looked at: {error}") from error
     if not stat.S_ISDIR(facts.st_mode):
         raise _unusable(path, "its folder is a link")
     if facts.st_uid != os.geteuid():

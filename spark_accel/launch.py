@@ -5,6 +5,7 @@ Whoever needs a daemon calls `ensure`: clients, and through `spark-accel daemon 
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import spark_accel
 from spark_accel import endpoint
@@ -40,7 +42,7 @@ def ensure(settings: Settings) -> Daemon:
     """
     path = settings.daemon_socket
     if endpoint.answers(path):
-        endpoint.prepare(path)  # whose folder it is, before anything is told to who listens there
+        endpoint.check(path)  # before anything is told to who listens there
         return Daemon(path, endpoint.daemon_pid(path), False)
     if not settings.daemon_start:
         raise DaemonError(
@@ -64,9 +66,11 @@ def outlast(settings: Settings) -> None:
 def end(settings: Settings) -> int:
     """Ends the daemon that answers, as SIGTERM does, and waits for that; gives the id that its process had.
 
-    Raises DaemonError if none answers, it can't be told to end, or it has not ended within `ENDING_SECONDS`.
+    Raises DaemonError if none answers, it can't be told to end, or it has not ended within `ENDING_SECONDS`;
+    ConfigurationError if the socket's folder is not this user's alone.
     """
     path = settings.daemon_socket
+    endpoint.check(path)
     owner = endpoint.daemon_pid(path)
     if not endpoint.owned(path):
         raise DaemonError(f"no daemon answers at {path}: nothing is ended; --socket says which one is meant")
@@ -99,9 +103,7 @@ def _start(settings: Settings) -> None:
     path = settings.daemon_socket
     log = endpoint.log_path(path)
     python = settings.daemon_python or sys.executable
-    if log.exists() and log.stat().st_size > _LONG_LOG:
-        log.unlink()
-    with log.open("ab") as output:
+    with _opened(log) as output:
         before = output.tell()
         try:
             process = subprocess.Popen(
@@ -129,6 +131,15 @@ def _start(settings: Settings) -> None:
     threading.Thread(target=process.wait, name="spark-accel daemon", daemon=True).start()
 
 
+def _opened(log: Path) -> IO[bytes]:
+    try:
+        if log.exists() and log.stat().st_size > _LONG_LOG:
+            log.unlink()
+        return log.open("ab")
+    except OSError as error:
+        raise DaemonError(f"the daemon can't be started: its log can't be written: {error}") from error
+
+
 def _environment(settings: Settings) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_ACCEL_")}
     if not settings.daemon_python:  # the same Python: have it find the same package, wherever this one came from
@@ -147,7 +158,8 @@ def _failed(settings: Settings, what: str, log: Path, start: int) -> DaemonError
     with log.open("rb") as file:
         file.seek(start)
         lines = file.read().decode(errors="replace").splitlines()[-_LINES:]
-    said = "\n".join(lines) or "(it said nothing)"
+    nothing = "(it said nothing)" if shutil.disk_usage(log.parent).free else "(it said nothing: no room is left there)"
+    said = "\n".join(lines) or nothing
     return DaemonError(
         f"the daemon can't be started with {_python(settings)}: {what}. Its last lines, from {log}:\n{said}"
     )

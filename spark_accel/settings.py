@@ -119,7 +119,7 @@ def override(settings: Settings, **values: str | None) -> Settings:
         if text is not None:
             if rows[attribute].type == "path" and text and not text.startswith("~"):
                 text = str(Path(text).absolute())  # noqa: PLW2901 - typed by somebody in this folder
-            given[rows[attribute].key] = ("--" + attribute.replace("_", "-"), text)
+            given[rows[attribute].key] = ("--" + attribute.removeprefix("daemon_").replace("_", "-"), text)
     return _resolve(given)
 
 

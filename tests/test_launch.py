@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -17,7 +17,7 @@ import pytest
 from conftest import eventually
 from nodes import devices, end_daemon, gone, node
 
-from spark_accel import endpoint, launch
+from spark_accel import daemon_status, endpoint, launch
 from spark_accel.errors import ConfigurationError, DaemonError
 from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 from spark_accel.settings import Settings, override
@@ -226,14 +226,24 @@ def test_a_folder_of_somebody_else_is_refused(settings: Settings) -> None:
         launch.ensure(settings)
 
 
-def test_who_listens_in_a_folder_that_others_may_enter_is_not_trusted(settings: Settings) -> None:
+@pytest.mark.parametrize("use", [launch.ensure, launch.end, daemon_status.collect])
+def test_who_listens_in_a_folder_that_others_may_enter_is_not_trusted(
+    settings: Settings, use: Callable[[Settings], object]
+) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(settings.daemon_socket))
         listener.listen()
         settings.daemon_socket.parent.chmod(0o755)
 
         with pytest.raises(ConfigurationError, match="its folder has mode 0755 and must have 0700"):
-            launch.ensure(settings)
+            use(settings)
+
+
+def test_a_log_that_cant_be_written_is_named(settings: Settings) -> None:
+    endpoint.log_path(settings.daemon_socket).mkdir()
+
+    with pytest.raises(DaemonError, match=r"its log can't be written: .*Is a directory.*\.log"):
+        launch.ensure(settings)
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_refused(settings: Settings, tmp_path: Path) -> None:
