@@ -15,8 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from google.protobuf.json_format import MessageToDict
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
 from spark_accel import model_store
-from spark_accel.daemon import model_config, model_folder
+from spark_accel.daemon import model_config, model_folder, network_config
 from spark_accel.daemon.model_config import FILE_NAME as CONFIG
 from spark_accel.daemon.model_config import ModelLoadError
 from spark_accel.daemon.model_folder import ModelFolder, PollError
@@ -208,12 +211,13 @@ def _checked(folder: Path, source: Path) -> str:
         raise ModelError(f"{source} has no version folder (1, 2, …)")
     # A user's kernel may be called as its folder is.
     name = found.config.name or (source.resolve().name if backend == definition.BACKEND and source.is_dir() else "")
-    _CHECKS[backend](found, name, source)
     try:
         model_store.check_free(name)
-        return staging.check_name(name)
+        staging.check_name(name)
     except ModelError as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from error
+    _CHECKS[backend](found, name, source)
+    return name
 
 
 def _is_there(name: str, repository: Path) -> str:
@@ -226,8 +230,13 @@ def _is_there(name: str, repository: Path) -> str:
 
 
 def _check_network(found: ModelFolder, name: str, source: Path) -> None:  # noqa: ARG001 - as the others
+    config = MessageToDict(_checked_config(found, name), preserving_proto_field_name=True)
     for version in found.versions:
-        plan.load(found.version(version))
+        network = plan.load(found.version(version))
+        try:
+            network_config.check(config, network)
+        except ModelError as error:
+            raise ModelError(f"{found.path / CONFIG}: {error}") from error
 
 
 def _check_bitstream(found: ModelFolder, name: str, source: Path) -> None:  # noqa: ARG001 - as the others
@@ -239,11 +248,19 @@ def _check_kernel(found: ModelFolder, name: str, source: Path) -> None:
     for version in found.versions:
         if not any((found.version(version) / file).is_file() for file in files.ALL):
             raise ModelError(f"{source}: its version {version} has no kernel: none of {', '.join(files.ALL)}")
+    _checked_config(found, name)
+
+
+def _checked_config(found: ModelFolder, name: str) -> ModelConfig:
+    """The configuration as the daemon completes it, if it would serve it so."""
+    config = model_config.complete(found.config, name, ())
     try:
-        model_config.check(model_config.complete(found.config, name, ()), found.path)
+        model_config.check(config, found.path)
+        model_config.labels(config, found.path)
     except ModelLoadError as error:
         text = str(error).removeprefix("Invalid argument: ").removeprefix(f"{CONFIG} of model '{name}': ")
         raise ModelError(f"{found.path / CONFIG}: {text}") from error
+    return config
 
 
 _CHECKS = {"network": _check_network, bitstream.BACKEND: _check_bitstream, definition.BACKEND: _check_kernel}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from spark_accel.connection import Connection
+from spark_accel.daemon import network_config
 from spark_accel.errors import ModelError
 
 
@@ -40,15 +41,7 @@ def of_model(connection: Connection, name: str) -> NetworkFacts:
         width=width,
         max_batch=max(1, config.max_batch_size),
         classes=classes,
-        resize=_resize(name, resize, max(height, width)),
+        resize=network_config.resize(resize, max(height, width)),
         ids=tuple(found.ids) if named else tuple(map(str, range(classes))),
         labels=tuple(found.labels) if named else ("",) * classes,
     )
-
-
-def _resize(name: str, text: str, side: int) -> int:
-    if not text:
-        return side
-    if not (text.isascii() and text.isdigit() and len(text) <= 4 and int(text) >= side):
-        raise ModelError(f"model '{name}' has the parameter resize '{text[:20]}': expected pixels, {side} to 9999")
-    return int(text)

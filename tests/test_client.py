@@ -96,7 +96,10 @@ def test_a_resize_that_no_image_can_have_is_named(client: Client, settings: Sett
     config = settings.repository / f"odd{len(resize)}{resize[:2]}" / "config.pbtxt"
     config.write_text(config.read_text().replace('"40"', f'"{resize}"'))
 
-    with pytest.raises(ModelError, match="has the parameter resize"):
+    with pytest.raises(
+        ModelError,
+        match=rf"'{config.parent.name}'.*the parameter resize is '{resize[:20]}': expected pixels, 33 to 9999",
+    ):
         client.network(config.parent.name)
 
 

@@ -141,6 +141,32 @@ def test_a_broken_network_is_refused(model: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "repository").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("max_batch_size: 8", "max_batch_size: -1", "'max_batch_size' must be non-negative for model 'tiny', got -1"),
+        ("TYPE_FP32 ", 'TYPE_FP32 label_filename: "../../x" ', "file '../../x' .* must stay within model directory"),
+        ("TYPE_FP32 ", 'TYPE_FP32 label_filename: "absent" ', "label file 'absent' is no file"),
+        ("TYPE_FP32", "TYPE_INT32", "'logits' is TYPE_INT32 in config.pbtxt, a network's is TYPE_FP32"),
+        ("3] }", "4] }", "'image' has dims .* in config.pbtxt, its network has"),
+        (
+            "max_batch",
+            'parameters { key: "resize" value { string_value: "99999" } } max_batch',
+            "the parameter resize is",
+        ),
+    ],
+)
+def test_a_configuration_that_no_daemon_would_serve_is_refused(
+    model: Path, tmp_path: Path, old: str, new: str, reason: str
+) -> None:
+    config = model / "config.pbtxt"
+    config.write_text(config.read_text().replace(old, new))
+
+    with pytest.raises(ModelError, match=rf"{config}: .*{reason}"):
+        installation.install(model, tmp_path / "repository")
+    assert list((tmp_path / "repository").iterdir()) == []
+
+
 def test_a_truncated_archive_is_refused(model: Path, tmp_path: Path) -> None:
     archive = _tar(model)
     archive.write_bytes(archive.read_bytes()[:-200])

@@ -207,6 +207,18 @@ def test_labels_that_cannot_be_read_are_refused(tmp_path: Path, text: str) -> No
         labels.read(tmp_path / "labels")
 
 
+def test_labels_that_are_no_file_are_refused_without_reading() -> None:
+    with pytest.raises(ModelError, match="labels /dev/zero can't be read: it is no file"):
+        labels.read(Path("/dev/zero"))
+
+
+def test_a_repository_that_cant_be_written_is_named_before_the_network_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ModelError, match=r"the model repository .* can't be written: .*/file is no folder"):
+        importer.import_model(tmp_path / "absent.onnx", "x", tmp_path / "file" / "repository")
+
+
 def _numbered(folder: Path, count: int) -> Iterator[Path]:
     for index in range(count):
         path = folder / f"class{index % 3}" / f"{index:03}.png"

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from grpc import StatusCode
 
+from spark_accel.daemon import network_config
 from spark_accel.daemon.backends import BackendError, Outcome, Output
 from spark_accel.daemon.batch_request import BatchRequest
 from spark_accel.daemon.begun import Begun
 from spark_accel.daemon.network import Network
+from spark_accel.daemon.network_config import IMAGE, INDEX, LOGITS, SCORE
 from spark_accel.daemon.request import RequestError
 from spark_accel.errors import AccelError, ModelError
 from spark_accel.networks import plan
@@ -26,9 +28,6 @@ if TYPE_CHECKING:
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
-
-_IMAGE, _LOGITS, _INDEX, _SCORE = "image", "logits", "index", "score"
-_TYPES = {_IMAGE: "TYPE_UINT8", _LOGITS: "TYPE_FP32", _INDEX: "TYPE_INT32", _SCORE: "TYPE_FP32"}
 
 
 class NetworkBackend:
@@ -44,7 +43,7 @@ class NetworkBackend:
     ) -> None:
         try:
             network = plan.load(folder)
-            _check_config(config, network)
+            network_config.check(config, network)
             most = max(1, int(config.get("max_batch_size", 0)))
             self._network = _on_device(network, most, device, tier, bitstream)
         except ModelError as error:
@@ -71,7 +70,7 @@ class NetworkBackend:
             part = slice(filled, filled + request.batch)
             try:
                 self._check(request)
-                request.inputs[_IMAGE].read_into(view[part].reshape(-1).data)
+                request.inputs[IMAGE].read_into(view[part].reshape(-1).data)
             except RequestError as error:
                 rows.append(error)
             else:
@@ -93,7 +92,7 @@ class NetworkBackend:
     def _check(self, request: BatchRequest) -> None:
         top = request.parameters.get("top")
         if top is None:
-            for name in (_INDEX, _SCORE):
+            for name in (INDEX, SCORE):
                 if name in request.outputs:
                     raise _invalid(f"output '{name}' needs the request parameter 'top', the number of classes wanted")
         elif isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= self._classes:
@@ -112,10 +111,10 @@ def top_classes(logits: Float32, top: int) -> tuple[Int32, Float32]:
 
 
 def _outputs(request: BatchRequest, logits: Float32) -> list[Output]:
-    found: dict[str, tuple[str, npt.NDArray[Any]]] = {_LOGITS: ("FP32", logits)}
-    if "top" in request.parameters and (request.wants(_INDEX) or request.wants(_SCORE)):
+    found: dict[str, tuple[str, npt.NDArray[Any]]] = {LOGITS: ("FP32", logits)}
+    if "top" in request.parameters and (request.wants(INDEX) or request.wants(SCORE)):
         index, score = top_classes(logits, request.parameters["top"])
-        found |= {_INDEX: ("INT32", index), _SCORE: ("FP32", score)}
+        found |= {INDEX: ("INT32", index), SCORE: ("FP32", score)}
     return [
         Output(name, datatype, values.shape, values.tobytes())
         for name, (datatype, values) in found.items()
@@ -133,26 +132,6 @@ def _on_device(
     from spark_accel.daemon.opencl_network import OpenCLNetwork  # noqa: PLC0415 - the reference needs no pyopencl
 
     return OpenCLNetwork(network, device, most, tier, bitstream)
-
-
-def _check_config(config: Mapping[str, Any], network: plan.Plan) -> None:
-    """The configuration promises clients shapes and types: they must be the network's."""
-    expected = {_IMAGE: [network.height, network.width, 3], _LOGITS: [network.classes]}
-    for tensor in (*config.get("input", ()), *config.get("output", ())):
-        name, dims = tensor["name"], [int(side) for side in tensor.get("dims", ())]
-        if dims != expected.pop(name, dims):
-            shape = [network.height, network.width, 3] if name == _IMAGE else [network.classes]
-            raise BackendError(f"Invalid argument: '{name}' has dims {dims} in config.pbtxt, its network has {shape}")
-        wanted = _TYPES.get(name)
-        if wanted and (tensor.get("data_type") != wanted or tensor.get("optional")):
-            optional = ", optional" if tensor.get("optional") else ""
-            raise BackendError(
-                f"Invalid argument: '{name}' is {tensor.get('data_type')}{optional} in config.pbtxt,"
-                f" a network's is {wanted}"
-            )
-    if expected:
-        names = " and ".join(f"'{name}'" for name in expected)
-        raise BackendError(f"Invalid argument: config.pbtxt of a network lacks {names}")
 
 
 def _invalid(message: str) -> RequestError:

@@ -60,6 +60,7 @@ def import_model(
     Raises ModelError, with nothing left in the repository, if any of it can't be used.
     """
     staging.check_name(name)
+    staging.check_writable(repository)  # reading and quantising take minutes
     graph, usual, fetched = _read(source, crop)
     classes = graph.shapes[graph.output][2]
     lines = class_labels.read(labels) if labels is not None else fetched or class_labels.numbered(classes)

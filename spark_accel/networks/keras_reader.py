@@ -38,7 +38,10 @@ def fetch(name: str) -> tuple[KerasObject, list[tuple[str, str]]]:
         model = getattr(applications, APPLICATIONS[name])(weights="imagenet")
         rows = applications.resnet.decode_predictions(np.eye(1000, dtype=np.float32), top=1)
     except Exception as error:  # Keras raises a bare Exception where a download fails
-        raise ModelError(f"Keras can't fetch the ImageNet weights of '{name}': {error}") from error
+        raise ModelError(
+            f"Keras can't fetch the ImageNet weights of '{name}': {error}; where the network is not reachable, import a"
+            " file: `spark-accel model import FILE.onnx --name NAME --calibration DIR --labels FILE`"
+        ) from error
     finally:
         socket.setdefaulttimeout(before)
     return model, [(str(row[0][0]), str(row[0][1])) for row in rows]

@@ -22,6 +22,8 @@ def read(path: Path) -> list[str]:
     Raises ModelError, naming the file.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise ModelError(f"labels {path} can't be read: it is no file")
         if path.stat().st_size > _MAX_BYTES:
             raise ModelError(f"{path} is larger than {_MAX_BYTES} bytes, too large for labels")
         text = path.read_text(encoding="utf-8")

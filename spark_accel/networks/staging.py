@@ -66,6 +66,19 @@ def staging(repository: Path) -> Iterator[Path]:
             shutil.rmtree(stage, ignore_errors=True)
 
 
+def check_writable(repository: Path) -> None:
+    """Raises ModelError where `staging` plainly would; makes nothing."""
+    absolute = repository.absolute()
+    try:
+        existing = next(path for path in (absolute, *absolute.parents) if path.exists())
+        if existing.is_dir() and os.access(existing, os.W_OK):
+            return
+        reason = f"{existing} can't be" if existing.is_dir() else f"{existing} is no folder"
+    except OSError as error:
+        reason = str(error)
+    raise ModelError(f"the model repository {repository} can't be written: {reason}")
+
+
 def publish(model: Path, repository: Path) -> Path:
     """Moves a whole model, staged as `NAME` with one version, to its place; gives the folder of that version.
 
