@@ -29,7 +29,9 @@ def page() -> str:
 
 
 def _row(row: settings.Key) -> str:
-    meaning = f"{row.meaning} One of {', '.join(f'`{one}`' for one in row.choices)}." if row.choices else row.meaning
+    meaning = (
+        f"{row.meaning} One of {', '.join(f'`{one}`' for one in row.choices)}." if row.type == "choice" else row.meaning
+    )
     default = f"`{row.default}`" if row.default else "empty"
     return f"| `{row.spark}` | `{row.environment}` | {default} | {meaning} |\n"
 

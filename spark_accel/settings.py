@@ -153,10 +153,11 @@ def _parse(row: Key, text: str) -> bool | float | int | str | Path:
         if text.lower() not in ("true", "false"):
             raise ValueError("expected true or false")
         return text.lower() == "true"
-    if row.type == "choice":
-        if text not in row.choices:
-            raise ValueError(f"expected one of {', '.join(row.choices)}")
-        return text
+    if row.type == "choice" and text not in row.choices:
+        raise ValueError(f"expected one of {', '.join(row.choices)}")
+    if row.type == "devices" and not all(part.strip() in row.choices or ":" in part for part in text.split(",")):
+        names = ", ".join(row.choices)
+        raise ValueError(f"expected {names} or PLATFORM:DEVICE, or several of them with commas between")
     if row.type == "duration":
         return _quantity(text, _SECONDS, "a time such as 500ms, 60s or 10min")
     if row.type == "bytes":

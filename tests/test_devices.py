@@ -21,7 +21,6 @@ from spark_accel.daemon.devices import (
     select,
 )
 from spark_accel.daemon.loaders import EMULATOR
-from spark_accel.errors import ConfigurationError
 
 
 def device(id: str, platform: str = "Vendor", name: str = "Board") -> DeviceFacts:
@@ -82,12 +81,6 @@ def test_nothing_matched_is_an_error_that_lists_the_devices_where_fallback_is_er
         select((CPU, REFERENCE), "gpu", "error")
     with pytest.raises(DeviceError, match="there are: none"):
         select((REFERENCE,), "auto", "error")
-
-
-@pytest.mark.parametrize("specification", ["cpus", "", "cpu-0"])
-def test_setting_device_of_another_form_is_refused(specification: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"expected auto, fpga, gpu, cpu, reference or PLATFORM:DEVICE"):
-        select(ALL, specification, "cpu")
 
 
 def test_devices_found_in_a_subprocess_are_those_found_here() -> None:

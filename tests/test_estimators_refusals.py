@@ -170,3 +170,14 @@ def test_where_stock_may_have_to_train_the_outcome_is_stocks(spark: SparkSession
 
     with setting(spark, {"spark.accel.ml.precision": "float64", "spark.accel.fallback": "cpu"}):
         assert repr(outcome(ours(make()))) == repr(outcome(make()))  # as text: NaN equals NaN
+
+
+def test_where_no_feature_varies_gaussian_bayes_has_stocks_probabilities(spark: SparkSession) -> None:
+    rows = [(VECTOR, float(i % 2), 1.0) for i in range(12)]
+    data = training_data.frame(spark, rows)
+    estimator = NaiveBayes(modelType="gaussian")
+
+    with setting(spark, {"spark.accel.fallback": "cpu"}):
+        found = ours(estimator).fit(data).predictProbability(VECTOR)
+
+    np.testing.assert_allclose(found, estimator.fit(data).predictProbability(VECTOR))

@@ -136,4 +136,4 @@ def test_a_daemon_that_cannot_start_is_warned_of_and_leaves_other_jobs_alone(
     assert facts["counted"] == 100
     assert log.count("WARN NodeLease: No node daemon for this executor") == 1
     assert "exit status 7\nthe module was eaten by a dog" in log
-    assert "Remedy: set spark.accel.daemon.python" in log
+    assert "set spark.accel.daemon.python to a Python that has spark-accel" in log

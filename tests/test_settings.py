@@ -65,6 +65,9 @@ def test_an_unknown_environment_variable_is_refused_with_the_nearest_name() -> N
         ("daemon.idleTimeout", "soon", "a time such as"),
         ("memory.limit", "-1", "a size such as"),
         ("repository", "", "a path"),
+        ("device", "cpus", "auto, fpga, gpu, cpu, reference or PLATFORM:DEVICE"),
+        ("device", "fpga,cpu-0", "auto, fpga, gpu"),
+        ("device", "", "auto, fpga, gpu"),
         ("repository", "models", "an absolute path"),
     ],
 )

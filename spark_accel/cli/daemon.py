@@ -42,11 +42,9 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> None:
         """Run the node daemon, which drives this node's devices for all executors and tasks of the user."""
-        from spark_accel import endpoint  # noqa: PLC0415
-        from spark_accel.daemon import devices  # noqa: PLC0415 - each command loads only what it needs
+        from spark_accel import endpoint  # noqa: PLC0415 - each command loads only what it needs
 
         chosen = chosen_settings(socket, repository, device)
-        devices.check_form(chosen.device)
         if endpoint.answers(chosen.daemon_socket):
             _say_unused(chosen, {"--repository": repository, "--device": device}, socket)
         if background:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from spark_accel.daemon import loaders, pocl_processor
 from spark_accel.daemon.kernels import Properties
-from spark_accel.errors import AccelError, ConfigurationError
+from spark_accel.errors import AccelError
 
 if TYPE_CHECKING:
     import pyopencl as cl
@@ -64,8 +64,7 @@ def select(facts: Sequence[DeviceFacts], specification: str, fallback: str) -> t
 
     `auto` is `fpga`, else `gpu`, else `cpu`, never an emulated device. A kind means all devices of it, see `of_kind`.
     `PLATFORM:DEVICE` are parts of the two names, in any case. Several are separated by commas. Where nothing matches,
-    the reference with a warning (`fallback` cpu) or DeviceError that lists the devices (`fallback` error). Raises
-    ConfigurationError for a specification of another form.
+    the reference with a warning (`fallback` cpu) or DeviceError that lists the devices (`fallback` error).
     """
     parts = [part.strip() for part in specification.split(",")]
     matching = {one: None for part in parts for one in _matching(facts, part)}
@@ -82,13 +81,6 @@ def no_match(facts: Sequence[DeviceFacts], specification: str) -> str:
     """What to say where nothing matches."""
     there = ", ".join(f"{one.id} ({one.platform}: {one.name})" for one in facts if one != REFERENCE) or "none"
     return f"no OpenCL device matches 'device={specification}'; there are: {there}"
-
-
-def check_form(specification: str) -> None:
-    """Raises ConfigurationError for what can't be a value of the setting `device`, whatever devices there are."""
-    for part in specification.split(","):
-        if part.strip() not in ("auto", REFERENCE.kind):
-            _matching((), part.strip())
 
 
 def of_kind(facts: Sequence[DeviceFacts], kind: str) -> tuple[DeviceFacts, ...]:
@@ -201,11 +193,6 @@ def _matching(facts: Sequence[DeviceFacts], specification: str) -> tuple[DeviceF
         platform, name = (part.strip().lower() for part in specification.split(":", 1))
         usable = (one for one in facts if one.kind in KINDS)
         return tuple(one for one in usable if platform in one.platform.lower() and name in one.name.lower())
-    if specification != "auto" and specification not in KINDS:
-        raise ConfigurationError(
-            f"device is '{specification}', expected auto, {', '.join(KINDS)}, reference or PLATFORM:DEVICE, or several"
-            " of them with commas between"
-        )
     if specification != "auto":
         return of_kind(facts, specification)
     boards = [one for one in facts if not one.emulated]

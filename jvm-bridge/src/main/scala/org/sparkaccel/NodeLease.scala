@@ -88,8 +88,8 @@ final class NodeLease(
   private def unaccelerated(error: Throwable): String = {
     val remedy =
       if (settings.daemonStart)
-        """Tasks that need one try to start it themselves, and fail where they can't. Remedy: set spark.accel.daemon.python to
-          |a Python that has spark-accel""".stripMargin
+        """Tasks that need one try to start it themselves, and fail where they can't. Remedy: what its words above ask for;
+          |where it said nothing, set spark.accel.daemon.python to a Python that has spark-accel""".stripMargin
       else "Remedy: start one on this node, or set spark.accel.daemon.start=true"
     s"No node daemon for this executor: ${error.getMessage}\n$remedy, or spark.accel.enabled=false if none is wanted." +
       " Trying again."

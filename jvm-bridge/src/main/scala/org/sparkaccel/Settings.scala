@@ -63,8 +63,11 @@ object Settings {
 
     /** What the value should have been, if `text` is none. */
     def expected(text: String): Option[String] = kind match {
-      case "boolean"  => Option.unless(text.toBooleanOption.isDefined)("true or false")
-      case "choice"   => Option.unless(choices.contains(text))("one of " + choices.mkString(", "))
+      case "boolean" => Option.unless(text.toBooleanOption.isDefined)("true or false")
+      case "choice"  => Option.unless(choices.contains(text))("one of " + choices.mkString(", "))
+      case "devices" =>
+        val known = text.split(",", -1).forall(part => choices.contains(part.trim) || part.contains(':'))
+        Option.unless(known)(s"${choices.mkString(", ")} or PLATFORM:DEVICE, or several of them with commas between")
       case "duration" => Option.unless(Duration.matches(text.trim))("a time such as 500ms, 60s or 10min")
       case "bytes"    => Option.unless(Bytes.matches(text.trim.toLowerCase(Locale.ROOT)))("a size such as 512m or 4g")
       case "path"     =>

@@ -36,7 +36,7 @@ class SettingsTest extends AnyFunSuite {
       ("daemon.idleTimeout", Seq("500ms", "60s", "10min", "1.5h", "7", "2 m"), Seq("soon", "10 years", "-1s", "")),
       ("memory.limit", Seq("512m", "4g", "4GB", "1.5t", "1024", "100b"), Seq("much", "4x", "-1g", "")),
       ("repository", Seq("~/models", "/models"), Seq("")),
-      ("device", Seq("cpu", "Portable Computing Language:cpu", ""), Seq.empty)
+      ("device", Seq("cpu", "fpga, cpu", "Portable Computing Language:cpu"), Seq("foo", "cpu,", ""))
     )
     forAll(values) { (key, readable, unreadable) =>
       readable.foreach(text => assert(spark(s"spark.accel.$key" -> text).assigned == Map(key -> text)))

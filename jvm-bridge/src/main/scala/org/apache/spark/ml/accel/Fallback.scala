@@ -13,7 +13,8 @@ private[accel] object Fallback {
         "rows",
         "No rows, no weights above 0, or rows that stock Spark refuses in its own words: null, NaN or infinity, a negative " +
           "weight, a label that is no class, a feature that the model type does not allow, vectors of different lengths; values or " +
-          "weights whose sums, or sums of squares, are beyond 1e280 or below 1e-280"
+          "weights whose sums, or sums of squares, are beyond 1e280 or below 1e-280; for Gaussian naive Bayes, no feature that " +
+          "varies"
       )
   case object Classes extends Fallback("classes", s"Labels from ${Packing.MostClasses} on")
   case object Version

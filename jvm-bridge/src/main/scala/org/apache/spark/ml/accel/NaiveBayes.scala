@@ -84,6 +84,8 @@ class NaiveBayes(override val uid: String) extends StockNaiveBayes(uid) with Tak
       sums.labels.indices.map(sums.square(_, j)).sum / all - mean * mean
     }
     val epsilon = variance.max * 1e-9
+    // Stock's sums leave a rest of rounding where ours are exact, and without any variance there is no model.
+    if (!(epsilon > 0)) throw new LeftToSpark(Fallback.Rows, "there is no feature that varies")
     val offsets = for (c <- sums.labels.indices.toArray; j <- 0 until features) yield sums.sum(c, j) / sums.weight(c)
     val theta = offsets.indices.map(i => sums.origin(i % features) + offsets(i)).toArray
     val sigma = offsets.indices.map { i =>
