@@ -5,6 +5,7 @@ raises one of the package's errors.
 """
 
 import difflib
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from spark_accel.errors import AccelError, ModelError, RegionMemoryError
 from spark_accel.lease import Lease
 from spark_accel.protocol import accel_pb2, accel_pb2_grpc
 from spark_accel.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 _LEASE_KEY = "spark-accel-lease"
 _SECONDS = 60.0  # for calls that no model runs in
@@ -48,6 +51,17 @@ class Placed(NamedTuple):
     size: int
 
 
+def _overruled(settings: Settings, grant: accel_pb2.LeaseGrant) -> Iterator[str]:
+    """What somebody has set and the daemon, which was started with something else, does not go by."""
+    for key in ("device", "kernels", "repository"):
+        own, served = str(getattr(settings, key)), getattr(grant, key)
+        if key in settings.given and own != served:
+            yield (
+                f"spark.accel.{key}={own} has no effect: the daemon at {settings.daemon_socket} was started with"
+                f" '{served}' and serves all; `spark-accel stop` ends it, or set another spark.accel.daemon.socket"
+            )
+
+
 class Connection:
     """Starts the daemon if none answers, and takes a lease. Raises Again, DaemonError, ConfigurationError.
 
@@ -71,6 +85,8 @@ class Connection:
             raise
         self.grant = self._lease.grant
         self._headers = ((_LEASE_KEY, self.grant.lease),)
+        for text in _overruled(settings, self.grant):
+            _log.warning("%s", text)
 
     @property
     def alive(self) -> bool:

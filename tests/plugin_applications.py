@@ -167,7 +167,8 @@ def two_sessions(conf: Conf) -> list[dict[str, Any]]:
 
 
 def no_daemon(conf: Conf) -> dict[str, Any]:
-    """Three sessions: switched off, with an unknown setting, with a Python that can't run the daemon."""
+    """Sessions that are switched off, with an unknown setting, with a Python that can't run the daemon, with a device
+    that is not there, which numpy stands in for, and with another one where that daemon serves already."""
     spark = session(conf | {"spark.accel.enabled": "false"})
     facts: dict[str, Any] = {"off": {"metrics": metrics(spark), "leases": leases(conf)}}
     spark.stop()
@@ -182,6 +183,13 @@ def no_daemon(conf: Conf) -> dict[str, Any]:
     except Exception as error:
         facts["error of predict"] = str(error)
     spark.stop()
+    # A busy machine may take longer than the others' idle time to attach to the daemon that it has started.
+    own = conf | {"spark.accel.enabled": "true", "spark.accel.daemon.python": sys.executable}
+    own["spark.accel.daemon.idleTimeout"] = "60s"
+    for device in ("nobody:nothing", "reference"):
+        spark = session(own | {"spark.accel.device": device})
+        facts[f"classified with {device}"] = classify(photographs(spark))
+        spark.stop()
     return facts
 
 

@@ -62,12 +62,20 @@ def test_without_a_device_it_says_why_there_is_none(tmp_path: Path) -> None:
     assert told.startswith("no device: no OpenCL device matches 'device=nobody:nothing'; there are: ")
 
 
-def test_the_repository_is_the_daemons_whatever_these_settings_say(
-    client: Client, settings: Settings, tmp_path: Path
+def test_the_daemons_settings_count_and_others_are_warned_of(
+    client: Client, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    other = Client(override(settings, repository=str(tmp_path)))
+    assert client.repository == settings.repository
+    assert not caplog.messages
 
-    assert other.repository == client.repository == settings.repository
+    other = Client(override(settings, repository=str(tmp_path), device="cpu"))
+
+    assert other.repository == settings.repository
+    assert [text.split(":")[0] for text in caplog.messages] == [
+        "spark.accel.device=cpu has no effect",
+        f"spark.accel.repository={tmp_path} has no effect",
+    ]
+    assert "was started with 'reference'" in caplog.text
     other.close()
 
 

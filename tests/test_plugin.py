@@ -137,3 +137,16 @@ def test_a_daemon_that_cannot_start_is_warned_of_and_leaves_other_jobs_alone(
     assert log.count("WARN NodeLease: No node daemon for this executor") == 1
     assert "exit status 7\nthe module was eaten by a dog" in log
     assert "set spark.accel.daemon.python to a Python that has spark-accel" in log
+
+
+def test_a_device_that_is_not_there_is_warned_of_where_spark_logs(misfits: tuple[dict[str, Any], str]) -> None:
+    facts, log = misfits
+    assert facts["classified with nobody:nothing"] == 8
+    said = "WARN NodeLease: The node daemon does its work with numpy on the CPU, slowly: no OpenCL device matches"
+    assert log.count(said) >= 1
+
+
+def test_a_setting_that_the_running_daemon_does_not_go_by_is_warned_of(misfits: tuple[dict[str, Any], str]) -> None:
+    facts, log = misfits
+    assert facts["classified with reference"] == 8
+    assert log.count("WARN NodeLease: spark.accel.device=reference has no effect: the daemon at ") == 1

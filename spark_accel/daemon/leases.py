@@ -20,6 +20,7 @@ from pathlib import Path
 from spark_accel.daemon.regions import Regions
 from spark_accel.daemon.scheduler import Scheduler
 from spark_accel.protocol import accel_pb2
+from spark_accel.settings import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -34,12 +35,17 @@ class _Lease:
 
 
 class Leases:
-    """The leases of the daemon on `socket`; region files lie in `memory`."""
+    """The leases of the daemon with these settings."""
 
-    def __init__(self, socket: Path, memory: Path, repository: Path, scheduler: Scheduler, regions: Regions) -> None:
-        self._prefix = f"spark-accel-{hashlib.sha256(os.fsencode(socket)).hexdigest()[:8]}-"
-        self._memory = memory
-        self._repository = repository
+    def __init__(self, settings: Settings, scheduler: Scheduler, regions: Regions) -> None:
+        self._prefix = f"spark-accel-{hashlib.sha256(os.fsencode(settings.daemon_socket)).hexdigest()[:8]}-"
+        self._memory = settings.memory_dir
+        self._grant = accel_pb2.LeaseGrant(
+            memory_dir=str(settings.memory_dir),
+            repository=str(settings.repository),
+            device=settings.device,
+            kernels=settings.kernels,
+        )
         self._scheduler = scheduler
         self._regions = regions
         self._held: dict[str, _Lease] = {}
@@ -58,7 +64,9 @@ class Leases:
         self._held[lease] = _Lease(client, time.time(), Path(disk) if disk else None)
         _log.info("lease %s: %s", lease, client)
         try:
-            yield accel_pb2.LeaseGrant(lease=lease, memory_dir=str(self._memory), repository=str(self._repository))
+            grant = accel_pb2.LeaseGrant(lease=lease)
+            grant.MergeFrom(self._grant)
+            yield grant
             await asyncio.Event().wait()
         finally:
             self._end(lease)

@@ -72,7 +72,7 @@ async def _serve(settings: Settings) -> None:
     regions = Regions(settings.memory_dir, settings.memory_limit, scheduler.in_use, scheduler.region_closed)
     scheduler.attach(supervisor, regions)
     repository = Repository(settings.repository, scheduler, statistics)
-    leases = Leases(settings.daemon_socket, settings.memory_dir, settings.repository, scheduler, regions)
+    leases = Leases(settings, scheduler, regions)
     inference = InferenceService(scheduler, regions, repository, leases)
     server = Server(settings.daemon_socket, inference, NodeService(leases, repository, supervisor.devices))
     try:

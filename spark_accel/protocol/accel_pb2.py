@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n spark_accel/protocol/accel.proto\x12\nsparkaccel\"0\n\x0cLeaseRequest\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x10\n\x08\x64isk_dir\x18\x02 \x01(\t\"C\n\nLeaseGrant\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x12\n\nmemory_dir\x18\x02 \x01(\t\x12\x12\n\nrepository\x18\x03 \x01(\t\"\x10\n\x0e\x44\x65vicesRequest\"\x8e\x02\n\x06\x44\x65vice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08platform\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x15\n\rcompute_units\x18\x06 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x07 \x01(\x04\x12\x12\n\nworker_pid\x18\x08 \x01(\r\x12\x10\n\x08restarts\x18\t \x01(\r\x12\x0f\n\x07program\x18\n \x01(\t\x12\x16\n\x0ereprogrammings\x18\x0b \x01(\r\x12\x18\n\x10reprogramming_ns\x18\x0c \x01(\x04\x12\x12\n\nexecutions\x18\r \x01(\x04\x12\x0f\n\x07\x66\x61ilure\x18\x0e \x01(\t\"G\n\x0f\x44\x65vicesResponse\x12#\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x12.sparkaccel.Device\x12\x0f\n\x07\x66\x61ilure\x18\x02 \x01(\t\"\x0f\n\rLeasesRequest\":\n\nLeaseFacts\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x0e\n\x06\x63lient\x18\x02 \x01(\t\x12\r\n\x05since\x18\x03 \x01(\x04\"8\n\x0eLeasesResponse\x12&\n\x06leases\x18\x01 \x03(\x0b\x32\x16.sparkaccel.LeaseFacts\"/\n\rLabelsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"-\n\x0eLabelsResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x0e\n\x06labels\x18\x02 \x03(\t2\x89\x02\n\x04Node\x12;\n\x05Lease\x12\x18.sparkaccel.LeaseRequest\x1a\x16.sparkaccel.LeaseGrant0\x01\x12\x42\n\x07\x44\x65vices\x12\x1a.sparkaccel.DevicesRequest\x1a\x1b.sparkaccel.DevicesResponse\x12?\n\x06Leases\x12\x19.sparkaccel.LeasesRequest\x1a\x1a.sparkaccel.LeasesResponse\x12?\n\x06Labels\x12\x19.sparkaccel.LabelsRequest\x1a\x1a.sparkaccel.LabelsResponseB\x1b\n\x17org.sparkaccel.protocolP\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n spark_accel/protocol/accel.proto\x12\nsparkaccel\"0\n\x0cLeaseRequest\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x10\n\x08\x64isk_dir\x18\x02 \x01(\t\"d\n\nLeaseGrant\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x12\n\nmemory_dir\x18\x02 \x01(\t\x12\x12\n\nrepository\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x0f\n\x07kernels\x18\x05 \x01(\t\"\x10\n\x0e\x44\x65vicesRequest\"\x8e\x02\n\x06\x44\x65vice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08platform\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x15\n\rcompute_units\x18\x06 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x07 \x01(\x04\x12\x12\n\nworker_pid\x18\x08 \x01(\r\x12\x10\n\x08restarts\x18\t \x01(\r\x12\x0f\n\x07program\x18\n \x01(\t\x12\x16\n\x0ereprogrammings\x18\x0b \x01(\r\x12\x18\n\x10reprogramming_ns\x18\x0c \x01(\x04\x12\x12\n\nexecutions\x18\r \x01(\x04\x12\x0f\n\x07\x66\x61ilure\x18\x0e \x01(\t\"G\n\x0f\x44\x65vicesResponse\x12#\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x12.sparkaccel.Device\x12\x0f\n\x07\x66\x61ilure\x18\x02 \x01(\t\"\x0f\n\rLeasesRequest\":\n\nLeaseFacts\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x0e\n\x06\x63lient\x18\x02 \x01(\t\x12\r\n\x05since\x18\x03 \x01(\x04\"8\n\x0eLeasesResponse\x12&\n\x06leases\x18\x01 \x03(\x0b\x32\x16.sparkaccel.LeaseFacts\"/\n\rLabelsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"-\n\x0eLabelsResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x0e\n\x06labels\x18\x02 \x03(\t2\x89\x02\n\x04Node\x12;\n\x05Lease\x12\x18.sparkaccel.LeaseRequest\x1a\x16.sparkaccel.LeaseGrant0\x01\x12\x42\n\x07\x44\x65vices\x12\x1a.sparkaccel.DevicesRequest\x1a\x1b.sparkaccel.DevicesResponse\x12?\n\x06Leases\x12\x19.sparkaccel.LeasesRequest\x1a\x1a.sparkaccel.LeasesResponse\x12?\n\x06Labels\x12\x19.sparkaccel.LabelsRequest\x1a\x1a.sparkaccel.LabelsResponseB\x1b\n\x17org.sparkaccel.protocolP\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,23 +35,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEASEREQUEST']._serialized_start=48
   _globals['_LEASEREQUEST']._serialized_end=96
   _globals['_LEASEGRANT']._serialized_start=98
-  _globals['_LEASEGRANT']._serialized_end=165
-  _globals['_DEVICESREQUEST']._serialized_start=167
-  _globals['_DEVICESREQUEST']._serialized_end=183
-  _globals['_DEVICE']._serialized_start=186
-  _globals['_DEVICE']._serialized_end=456
-  _globals['_DEVICESRESPONSE']._serialized_start=458
-  _globals['_DEVICESRESPONSE']._serialized_end=529
-  _globals['_LEASESREQUEST']._serialized_start=531
-  _globals['_LEASESREQUEST']._serialized_end=546
-  _globals['_LEASEFACTS']._serialized_start=548
-  _globals['_LEASEFACTS']._serialized_end=606
-  _globals['_LEASESRESPONSE']._serialized_start=608
-  _globals['_LEASESRESPONSE']._serialized_end=664
-  _globals['_LABELSREQUEST']._serialized_start=666
-  _globals['_LABELSREQUEST']._serialized_end=713
-  _globals['_LABELSRESPONSE']._serialized_start=715
-  _globals['_LABELSRESPONSE']._serialized_end=760
-  _globals['_NODE']._serialized_start=763
-  _globals['_NODE']._serialized_end=1028
+  _globals['_LEASEGRANT']._serialized_end=198
+  _globals['_DEVICESREQUEST']._serialized_start=200
+  _globals['_DEVICESREQUEST']._serialized_end=216
+  _globals['_DEVICE']._serialized_start=219
+  _globals['_DEVICE']._serialized_end=489
+  _globals['_DEVICESRESPONSE']._serialized_start=491
+  _globals['_DEVICESRESPONSE']._serialized_end=562
+  _globals['_LEASESREQUEST']._serialized_start=564
+  _globals['_LEASESREQUEST']._serialized_end=579
+  _globals['_LEASEFACTS']._serialized_start=581
+  _globals['_LEASEFACTS']._serialized_end=639
+  _globals['_LEASESRESPONSE']._serialized_start=641
+  _globals['_LEASESRESPONSE']._serialized_end=697
+  _globals['_LABELSREQUEST']._serialized_start=699
+  _globals['_LABELSREQUEST']._serialized_end=746
+  _globals['_LABELSRESPONSE']._serialized_start=748
+  _globals['_LABELSRESPONSE']._serialized_end=793
+  _globals['_NODE']._serialized_start=796
+  _globals['_NODE']._serialized_end=1061
 # @@protoc_insertion_point(module_scope)

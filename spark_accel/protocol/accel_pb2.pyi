@@ -14,14 +14,18 @@ class LeaseRequest(_message.Message):
     def __init__(self, client: _Optional[str] = ..., disk_dir: _Optional[str] = ...) -> None: ...
 
 class LeaseGrant(_message.Message):
-    __slots__ = ("lease", "memory_dir", "repository")
+    __slots__ = ("lease", "memory_dir", "repository", "device", "kernels")
     LEASE_FIELD_NUMBER: _ClassVar[int]
     MEMORY_DIR_FIELD_NUMBER: _ClassVar[int]
     REPOSITORY_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    KERNELS_FIELD_NUMBER: _ClassVar[int]
     lease: str
     memory_dir: str
     repository: str
-    def __init__(self, lease: _Optional[str] = ..., memory_dir: _Optional[str] = ..., repository: _Optional[str] = ...) -> None: ...
+    device: str
+    kernels: str
+    def __init__(self, lease: _Optional[str] = ..., memory_dir: _Optional[str] = ..., repository: _Optional[str] = ..., device: _Optional[str] = ..., kernels: _Optional[str] = ...) -> None: ...
 
 class DevicesRequest(_message.Message):
     __slots__ = ()

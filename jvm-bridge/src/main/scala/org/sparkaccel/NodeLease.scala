@@ -75,10 +75,19 @@ final class NodeLease(
       val since = Deadline.now
       log.info(s"Holds lease ${client.grant.getLease} on the node daemon at ${settings.daemonSocket}")
       val over = CompletableFuture.anyOf(client.ended, closed)
+      settings.overruled(client.grant).foreach(log.warn(_))
+      CompletableFuture.runAsync(() => warnOfMissingDevices(client)) // they may take a while to be found
       do tell(client) while (!await(over, interval))
       if (!client.ended.isDone) tell(client)
       if ((since + SteadyAfter).isOverdue()) startDelay = FirstStartDelay
     } finally client.close()
+
+  private def warnOfMissingDevices(client: DaemonClient): Unit =
+    try {
+      val failure = client.devices.getFailure
+      if (failure.nonEmpty && client.devices.getDevicesCount == 0) log.warn(s"The node daemon drives nothing: $failure")
+      else if (failure.nonEmpty) log.warn(s"The node daemon does its work with numpy on the CPU, slowly: $failure")
+    } catch { case NonFatal(error) => log.debug("The node daemon did not say what it drives", error) }
 
   /** A daemon too busy to answer in time is no reason to give up its lease. */
   private def tell(client: DaemonClient): Unit =

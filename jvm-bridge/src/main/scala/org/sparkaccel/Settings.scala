@@ -9,6 +9,7 @@ import scala.util.Using
 import com.fasterxml.jackson.databind.{JsonNode, ObjectMapper}
 import com.sun.security.auth.module.UnixSystem
 import org.apache.commons.text.similarity.LevenshteinDistance
+import org.sparkaccel.protocol.LeaseGrant
 
 /** A setting is unknown or its value can't be used. */
 class ConfigurationError(message: String) extends IllegalArgumentException(message)
@@ -43,6 +44,17 @@ final class Settings private (val assigned: Map[String, String]) {
 
   /** What was set, as a Spark configuration. */
   def spark: Map[String, String] = for ((key, text) <- assigned) yield Settings.row(key).spark -> text
+
+  /** What somebody has set and the daemon, which was started with something else, does not go by. */
+  def overruled(grant: LeaseGrant): Seq[String] = {
+    val served = Seq("device" -> grant.getDevice, "kernels" -> grant.getKernels, "repository" -> grant.getRepository)
+    for {
+      (key, text) <- served
+      own <- assigned.get(key).map(own => if (key == "repository") Settings.path(own).toString else own)
+      if own != text
+    } yield s"${Settings.SparkPrefix}$key=$own has no effect: the daemon at $daemonSocket was started with '$text' and " +
+      "serves all; `spark-accel stop` ends it, or set another spark.accel.daemon.socket"
+  }
 
   private def apply(key: String): String = assigned.getOrElse(key, Settings.row(key).default)
 }

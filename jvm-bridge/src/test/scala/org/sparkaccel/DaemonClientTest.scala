@@ -10,6 +10,19 @@ import scala.util.Using
 import org.scalatest.funsuite.AnyFunSuite
 
 class DaemonClientTest extends AnyFunSuite {
+  test("settings that a running daemon does not go by are named, and no others") {
+    RealDaemon.withSettings() { settings =>
+      RealDaemon.start(settings)
+      val others = Settings.resolve(settings.spark + ("spark.accel.device" -> "cpu"), Map.empty)
+      Using.resource(new DaemonClient(settings.daemonSocket, "a test")) { client =>
+        assert(settings.overruled(client.grant).isEmpty)
+        val Seq(said) = others.overruled(client.grant)
+        assert(said.startsWith("spark.accel.device=cpu has no effect: the daemon at "))
+        assert(said.contains("was started with 'reference'"))
+      }
+    }
+  }
+
   private def refusal(settings: Settings): String =
     intercept[DaemonError](new DaemonClient(settings.daemonSocket, "a test")).getMessage
 
