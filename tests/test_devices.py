@@ -135,6 +135,18 @@ def test_no_opencl_platform_leaves_the_reference(tmp_path: Path, monkeypatch: py
     assert discover_in_subprocess() == (REFERENCE,)
 
 
+def test_without_a_home_that_can_be_written_the_processor_is_found_nevertheless(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CACHE_HOME", "POCL_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/dev/null")  # no folder, for root neither
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    assert "cpu-0" in [one.id for one in discover_in_subprocess()]
+    assert (tmp_path / f"spark-accel-{os.getuid()}").stat().st_mode & 0o777 == 0o700
+
+
 def test_command_devices_prints_what_is_selected() -> None:
     environment = {**os.environ, "SPARK_ACCEL_DEVICE": "Portable:"}
     command = [sys.executable, "-m", "spark_accel", "devices", "--json"]

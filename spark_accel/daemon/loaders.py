@@ -5,13 +5,18 @@ libraries that clash with others. `CL_CONFIG_CPU_EMULATE_DEVICES=4` makes it fou
 """
 
 import os
+import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from spark_accel import endpoint
+from spark_accel.errors import ConfigurationError
+
 SYSTEM, EMULATOR = "", "fpga-emulator"
 _DISTRIBUTION, _DRIVER = "intel-opencl-fpga-emu-rt", "libintelocl_emu.so"
 _VENDORS = "OCL_ICD_VENDORS"
+_POCL_CACHE = "POCL_CACHE_DIR"
 
 
 def names() -> tuple[str, ...]:
@@ -29,7 +34,7 @@ def environment(name: str) -> Mapping[str, str]:
     """What a process of this group needs in its environment."""
     driver = _driver()
     if name == SYSTEM or driver is None:
-        return {}
+        return _pocl_cache()
     folders = [str(driver.parent), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
     # Its kernels run in threads that wait for each other: there must be one for each of a program's stages.
     workers = {"CL_CONFIG_CPU_TBB_NUM_WORKERS": os.environ.get("CL_CONFIG_CPU_TBB_NUM_WORKERS", "8")}
@@ -39,6 +44,28 @@ def environment(name: str) -> Mapping[str, str]:
 def process_environment(name: str) -> dict[str, str]:
     """The whole environment of a process of this group."""
     return {**os.environ, **environment(name)}
+
+
+def _pocl_cache() -> Mapping[str, str]:
+    """A cache for PoCL, which offers no device without one, beside the daemon's usual socket, where it can't write its
+    own: a container's user may have no home."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME", "/tmp"), ".cache")  # noqa: S108 - PoCL's own
+    if _POCL_CACHE in os.environ or _can_be_written(Path(base)):
+        return {}
+    folder = Path(tempfile.gettempdir(), f"spark-accel-{os.getuid()}")
+    try:
+        endpoint.prepare(folder / "daemon.sock")  # nobody else's: PoCL runs what it finds in its cache
+    except ConfigurationError:
+        return {}
+    return {_POCL_CACHE: str(folder / "pocl")}
+
+
+def _can_be_written(folder: Path) -> bool:
+    try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+    except OSError:
+        return False
+    return existing.is_dir() and os.access(existing, os.W_OK)
 
 
 def _driver() -> Path | None:
