@@ -118,7 +118,8 @@ def _files(source: Path) -> Iterator[tuple[str, Iterator[bytes] | None]]:
             with path.open("rb") as file:
                 yield name, _pieces(file)
     elif not source.is_file():  # opening a pipe would wait forever
-        raise ModelError(f"{source} is no folder, .zip, .tar or .tar.gz")
+        what = "is no folder, .zip, .tar or .tar.gz" if source.exists() else "does not exist"
+        raise ModelError(f"{source} {what}")
     elif zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
             for entry in archive.infolist():

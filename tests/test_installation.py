@@ -285,6 +285,11 @@ def test_a_broken_archive_is_what_the_message_names(tmp_path: Path, make: Callab
     assert list((tmp_path / "repository").iterdir()) == []
 
 
+def test_what_is_not_there_is_said_not_to_be(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"/absent does not exist"):
+        installation.install(tmp_path / "absent", tmp_path / "repository")
+
+
 def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 

@@ -24,7 +24,7 @@ class _Application(typer.Typer):
 
 
 app = _Application(
-    help="ResNet50 inference on the accelerator of a Spark node: its daemon, devices and models.",
+    help="Inference, MLlib's estimators and your own kernels on the accelerators of Spark's nodes.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
