@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 
 from spark_accel.bench import added_latency, added_latency_triton, identity_clients, identity_servers
@@ -18,6 +17,7 @@ from spark_accel.bench.added_latency import Added
 from spark_accel.bench.identity_clients import VALUES, Turn
 from spark_accel.bench.network_inputs import prepare
 from spark_accel.bench.options import Options
+from spark_accel.bench.shown import Headline
 from spark_accel.bench.summary import spread
 from spark_accel.errors import ConfigurationError
 
@@ -118,17 +118,14 @@ def _headlines(turns: Mapping[str, _Turns]) -> list[dict[str, Any]]:
     if _TRITON.name not in turns:
         return []
     ours, theirs = turns[_OURS.name], turns[_TRITON.name]
-    return [
-        {
-            "what": f"requests/s, {count} client{'s' * (count > 1)}",
-            "against": _TRITON.title,
-            "times": median(
-                mine.requests_per_second / other.requests_per_second
-                for mine, other in zip(ours[count], theirs[count], strict=True)
-            ),
-        }
-        for count in ours
-    ]
+    found = []
+    for count in ours:
+        times = spread(
+            mine.requests_per_second / other.requests_per_second
+            for mine, other in zip(ours[count], theirs[count], strict=True)
+        )
+        found.append(asdict(Headline.of(f"requests/s, {count} client{'s' * (count > 1)}", _TRITON.title, times)))
+    return found
 
 
 def _added_table(network: str, added: Sequence[Added], in_triton: Sequence[Added]) -> dict[str, Any]:

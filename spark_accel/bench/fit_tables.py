@@ -28,7 +28,7 @@ def headlines(result: dict[str, Any]) -> list[Headline]:
     for fit in result["fits"]:
         for name, title in (("mllib", "stock MLlib"), ("scikit-learn", "scikit-learn, rows in memory")):
             if fit["turns"][name]:
-                found.append(Headline(fit["title"], title, speed_up(fit, name).median))
+                found.append(Headline.of(fit["title"], title, speed_up(fit, name)))
     return found
 
 

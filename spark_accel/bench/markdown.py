@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from spark_accel.bench.shown import Headline, Table
+from spark_accel.bench.shown import Table, headline_table
 from spark_accel.bench.tables import shown
 from spark_accel.bench.terminal import about
 
@@ -35,7 +35,7 @@ def _section(name: str, document: dict[str, Any]) -> str:
     machine = f"{document['about']['processor']}, {document['about']['threads']} threads"
     text = f"\n## {', '.join(document['benches'])}: {machine}\n\n{facts}- results: `{name}`\n"
     if headlines:
-        text += "\n### How many times as fast\n\n" + _table(_of_headlines(headlines))
+        text += "\n### How many times as fast\n\n" + _table(headline_table(headlines))
     for part in parts:
         if part.failed:
             text += f"\n### {part.bench}\n\nFailed: {part.failed}\n"
@@ -43,11 +43,6 @@ def _section(name: str, document: dict[str, Any]) -> str:
             text += f"\n### {_sentence(table.title)}\n\n{_table(table)}"
             text += "".join(["\n", *(f"- {note}\n" for note in table.notes)]) if table.notes else ""
     return text
-
-
-def _of_headlines(headlines: list[Headline]) -> Table:
-    rows = [[one.what, one.against, f"{one.times:.2f}{' (slower)' if one.times < 1 else ''}"] for one in headlines]
-    return Table("", ["work", "against", "spark-accel is as fast, times"], rows)
 
 
 def _table(table: Table) -> str:

@@ -1,10 +1,12 @@
 """Tables of the bench `resnet50`."""
 
+from collections.abc import Iterable
+from statistics import median
 from typing import Any
 
 from spark_accel.bench.resnet50 import batches, latencies, milliseconds, rates, watts
 from spark_accel.bench.shown import Headline, Table, skipped
-from spark_accel.bench.summary import percentiles, spread
+from spark_accel.bench.summary import Spread, percentiles, spread
 
 _ARITHMETIC = (
     "multiplications in registers: in each round as many as take as long as that round's median image where nothing"
@@ -31,17 +33,20 @@ def headlines(result: dict[str, Any]) -> list[Headline]:
     for batch in sizes:
         for one in others:
             if rates(one, batch):
-                found.append(Headline(f"the network, images/s, batch {batch}", one["title"], ratio(ours, one, batch)))
+                times = _by_round(rates(ours, batch), rates(one, batch))
+                found.append(Headline.of(f"the network, images/s, batch {batch}", one["title"], times))
     for one in others:
         if milliseconds(one) and milliseconds(ours):
-            times = percentiles(milliseconds(one), 50)[0] / percentiles(milliseconds(ours), 50)[0]
-            found.append(Headline("the network, latency of one image", one["title"], times))
+            whole = percentiles(milliseconds(one), 50)[0] / percentiles(milliseconds(ours), 50)[0]
+            rounds = _by_round(map(median, latencies(one)), map(median, latencies(ours)))
+            what = "the network, latency of one image"
+            found.append(Headline(what, one["title"], whole, rounds.least, rounds.most))
     return found
 
 
-def ratio(ours: dict[str, Any], other: dict[str, Any], batch: int) -> float:
-    """How many times as fast ours is: the median over the rounds, in each of which both had the same machine."""
-    return spread(mine / theirs for mine, theirs in zip(rates(ours, batch), rates(other, batch), strict=False)).median
+def _by_round(figures: Iterable[float], others: Iterable[float]) -> Spread:
+    """How many times the others the figures are over the rounds, in each of which both had the same machine."""
+    return spread(one / other for one, other in zip(figures, others, strict=False))
 
 
 def layer_table(profile: dict[str, Any]) -> Table:

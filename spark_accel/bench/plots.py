@@ -16,7 +16,7 @@ from spark_accel.bench.shown import Headline
 from spark_accel.bench.spark_tables import rates as of_spark
 from spark_accel.bench.summary import spread
 
-_OURS, _WORSE, _INK = "#0b6e4f", "#b23a48", "#333333"
+_OURS, _WORSE, _UNDECIDED, _INK = "#0b6e4f", "#b23a48", "#8a8a8a", "#333333"
 _OTHERS = ("#c9790a", "#3d6cb3", "#8a5aa8", "#7a7a7a", "#4f9da6")
 _KINDS = {"convolution": _OURS, "dense": "#3d6cb3", "max_pool": "#c9790a", "global_average_pool": "#8a5aa8"}
 _STYLE: dict[Any, Any] = {
@@ -26,22 +26,28 @@ _STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 
-def headline_bars(headlines: list[Headline]) -> str:
-    """How many times as fast ours is, a bar each; the line is "as fast as"."""
+def headline_bars(groups: list[tuple[str, list[Headline]]]) -> str:
+    """How many times as fast ours is, a bar each below the title of its group; the line is "as fast as"."""
+    lines: list[tuple[str, Headline | None]] = []
+    for title, headlines in groups:
+        lines += [(title, None), *((f"{one.what}  ·  {one.against}", one) for one in headlines)]
+    lines.reverse()
+    shown = [(place, one) for place, (_, one) in enumerate(lines) if one]
 
     def draw(axes: Axes) -> None:
-        shown = headlines[::-1]
-        colours = [_OURS if one.times >= 1 else _WORSE for one in shown]
-        axes.barh(range(len(shown)), [one.times - 1 for one in shown], left=1, color=colours, height=0.7)
-        for index, one in enumerate(shown):
+        colours = [_UNDECIDED if one.undecided else _OURS if one.times >= 1 else _WORSE for _, one in shown]
+        axes.barh([place for place, _ in shown], [one.times - 1 for _, one in shown], left=1, color=colours, height=0.7)
+        for (place, one), colour in zip(shown, colours, strict=True):
             side = "left" if one.times >= 1 else "right"
             axes.annotate(
-                f"{one.times:.3g}x", (one.times, index), (4 if side == "left" else -4, 0), textcoords="offset points",
-                va="center", ha=side, weight="bold", color=colours[index],
+                f"{one.times:.3g}x", (one.times, place), (4 if side == "left" else -4, 0), textcoords="offset points",
+                va="center", ha=side, weight="bold", color=colour,
             )  # fmt: skip
-        axes.set_yticks(range(len(shown)), [f"{one.what}  ·  {one.against}" for one in shown])
+        axes.set_yticks(range(len(lines)), [label for label, _ in lines])
+        for text, (_, headline) in zip(axes.get_yticklabels(), lines, strict=True):
+            text.set_fontweight("normal" if headline else "bold")
         axes.set_xscale("log")
-        least, most = min(0.7, *(one.times for one in shown)), max(1.4, *(one.times for one in shown))
+        least, most = min(0.7, *(one.times for _, one in shown)), max(1.4, *(one.times for _, one in shown))
         axes.set_xlim(least / 1.6, most * 1.8)
         ticks = [tick for tick in (0.1, 0.25, 0.5, 1, 2, 5, 10, 25, 50, 100) if least / 1.6 < tick < most * 1.8]
         axes.set_xticks(ticks, [f"{tick:g}x" for tick in ticks])
@@ -50,7 +56,7 @@ def headline_bars(headlines: list[Headline]) -> str:
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
 
-    return _svg(draw, (11, 0.6 + 0.34 * len(headlines)))
+    return _svg(draw, (11, 0.6 + 0.34 * len(lines)))
 
 
 def throughput(result: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ def headlines(result: dict[str, Any]) -> list[Headline]:
     """Ours against each of the others."""
     ours, *others = result["contenders"]
     what = "Spark, JPEG bytes to classes"
-    return [Headline(what, one["title"], speed_up(ours, one).median) for one in others if one["turns"]]
+    return [Headline.of(what, one["title"], speed_up(ours, one)) for one in others if one["turns"]]
 
 
 def rates(contender: dict[str, Any]) -> list[float]:

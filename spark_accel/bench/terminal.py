@@ -8,16 +8,18 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from spark_accel.bench.network_tables import layer_table
-from spark_accel.bench.shown import Table
+from spark_accel.bench.shown import Table, headline_table
 from spark_accel.bench.tables import shown
 
 _PIPED_WIDTH = 180
 
 
 def show(document: dict[str, Any], layers: bool) -> None:
-    """Prints all tables, that of the layers where they are asked for, and what they were measured on."""
+    """Prints all tables, that of the layers where they are asked for, how many times as fast ours is, and what all was
+    measured on."""
     console = Console()
     console = console if console.is_terminal else Console(width=_PIPED_WIDTH)
+    headlines = []
     for name, result in document["benches"].items():
         of_bench = shown(name, result)
         if of_bench.failed:
@@ -26,6 +28,9 @@ def show(document: dict[str, Any], layers: bool) -> None:
             _print(console, table)
         if layers and result.get("profile"):
             _print(console, layer_table(result["profile"]))
+        headlines += of_bench.headlines
+    if headlines:
+        _print(console, headline_table(headlines))
     for line in about(document["about"]):
         console.print(line, markup=False, highlight=False)
 

@@ -148,7 +148,7 @@ def _report(
         _page_module().write(html_file, documents)
     if markdown_file is None and html_file is None:
         for _, document in documents:
-            terminal.show(document, layers=True)
+            terminal.show(document, layers=False)
 
 
 def _page_module() -> ModuleType:
