@@ -14,7 +14,7 @@ import pytest
 from conftest import eventually
 
 from spark_accel import jar
-from spark_accel.bench import peers, power, random_network, resnet50, results
+from spark_accel.bench import output, peers, power, random_network, resnet50, results
 from spark_accel.bench.contender_ours import multiplications
 from spark_accel.bench.network_tables import headlines, layer_table
 from spark_accel.errors import ConfigurationError
@@ -339,4 +339,4 @@ def test_a_folder_that_is_not_ours_is_refused_before_anything_is_measured() -> N
         pytest.skip("this user may write everywhere")
 
     with pytest.raises(ConfigurationError, match="can't be written"):
-        results.check_writable(Path("/proc/result.json"))
+        output.check_writable(Path("/proc/result.json"))

@@ -34,14 +34,12 @@ def document(processor: str = "P", **benches: dict[str, Any]) -> dict[str, Any]:
     return results.document(machine.facts(1) | {"processor": processor}, benches)
 
 
-def headings(html: Path) -> list[str]:
-    return re.findall(r"<h\d>(.*?)</h\d>", html.read_text())
+def headings(html: str) -> list[str]:
+    return re.findall(r"<h\d>(.*?)</h\d>", html)
 
 
-def test_files_of_one_machine_share_a_chart_and_each_heading_below_names_its_bench(tmp_path: Path) -> None:
-    html = tmp_path / "page.html"
-
-    page.write(html, [("a.json", document(daemon=daemon(0.5))), ("b.json", document(resnet50=network("other")))])
+def test_files_of_one_machine_share_a_chart_and_each_heading_below_names_its_bench() -> None:
+    html = page.page([("a.json", document(daemon=daemon(0.5))), ("b.json", document(resnet50=network("other")))])
 
     first, computer, *below = headings(html)
     assert first == "How many times as fast is spark-accel?"
@@ -52,34 +50,28 @@ def test_files_of_one_machine_share_a_chart_and_each_heading_below_names_its_ben
         f"{network_alone}: every figure",
         "Requests (daemon): every figure",
     ]
-    bars = html.read_text().split("<svg")[1]
+    bars = html.split("<svg")[1]
     assert bars.index("Requests (daemon)") < bars.index(network_alone), "the axis goes upwards"
 
 
-def test_files_of_two_machines_have_a_chart_each(tmp_path: Path) -> None:
-    html = tmp_path / "page.html"
-
-    page.write(html, [(name, document(name, daemon=daemon(2.0))) for name in ("old", "new")])
+def test_files_of_two_machines_have_a_chart_each() -> None:
+    html = page.page([(name, document(name, daemon=daemon(2.0))) for name in ("old", "new")])
 
     assert [one.split(",")[0] for one in headings(html) if " cores" in one] == ["old", "new"]
-    assert html.read_text().count("<svg") == 2
+    assert html.count("<svg") == 2
 
 
-def test_a_bench_that_two_files_have_stands_under_the_name_of_each(tmp_path: Path) -> None:
-    html = tmp_path / "page.html"
-
-    page.write(html, [(name, document(daemon=daemon(2.0))) for name in ("old.json", "new.json")])
+def test_a_bench_that_two_files_have_stands_under_the_name_of_each() -> None:
+    html = page.page([(name, document(daemon=daemon(2.0))) for name in ("old.json", "new.json")])
 
     assert headings(html)[2:] == [f"Requests (daemon), {name}.json: every figure" for name in ("old", "new")]
 
 
-def test_with_nothing_compared_the_page_says_so_instead_of_what_colours_mean(tmp_path: Path) -> None:
-    html = tmp_path / "page.html"
+def test_with_nothing_compared_the_page_says_so_instead_of_what_colours_mean() -> None:
+    html = page.page([("a.json", document(resnet50=network()))])
 
-    page.write(html, [("a.json", document(resnet50=network()))])
-
-    assert "nothing was measured beside spark-accel" in html.read_text()
-    assert "Grey" not in html.read_text()
+    assert "nothing was measured beside spark-accel" in html
+    assert "Grey" not in html
 
 
 def test_what_was_slower_in_one_round_and_faster_in_another_is_grey_and_has_its_range() -> None:

@@ -75,6 +75,27 @@ def test_where_results_can_not_be_written_the_file_keeps_what_it_held(tmp_path: 
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.parametrize(("option", "other"), [("--json", "--html"), ("--html", "--json")])
+def test_where_one_file_can_not_be_written_the_other_is(option: str, other: str, tmp_path: Path) -> None:
+    file = tmp_path / "other"
+
+    done = run("kmeans", "--device", "reference", option, "/dev/full", other, file)
+
+    assert done.returncode == 1
+    assert "/dev/full can't be written: No space left on device; failed: kmeans" in done.stderr.splitlines()[-1]
+    assert "choose an OpenCL device with --device" in file.read_text()
+
+
+@pytest.mark.parametrize("option", ["--markdown", "--html"])
+def test_a_page_that_can_not_be_written_is_one_line(option: str, tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    results.write(results.document(machine.facts(1), {}), file)
+
+    done = run("report", file, option, "/dev/full")
+
+    assert done.stderr == "spark-accel: /dev/full can't be written: No space left on device\n"
+
+
 def test_results_go_into_what_is_no_file() -> None:
     results.write(results.document({}, {}), Path("/dev/null"))
 

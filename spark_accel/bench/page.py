@@ -5,7 +5,6 @@ The results of one machine stand together, whatever files they come from, in the
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -26,14 +25,14 @@ _SUBJECTS = (
 )
 
 
-def write(path: Path, documents: _Documents) -> None:
-    """Writes the page of results with the names of their files."""
+def page(documents: _Documents) -> str:
+    """The page for results with the names of their files."""
     environment = Environment(loader=PackageLoader("spark_accel.bench"), autoescape=True, undefined=StrictUndefined)
     machines: dict[str, _Documents] = {}
     for name, document in documents:
         machines.setdefault(_machine(document["about"]), []).append((name, document))
     sections = [_section(title, of_machine) for title, of_machine in machines.items()]
-    path.write_text(environment.get_template("page.html").render(machines=sections), encoding="utf-8")
+    return environment.get_template("page.html").render(machines=sections)
 
 
 @dataclass(frozen=True)

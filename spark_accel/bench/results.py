@@ -1,10 +1,10 @@
 """The suite's JSON: everything that was measured, with the machine it was measured on."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from spark_accel.bench import output
 from spark_accel.errors import ConfigurationError
 
 _FORMAT = 1
@@ -16,30 +16,8 @@ def document(about: dict[str, Any], benches: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(document: dict[str, Any], path: Path) -> None:
-    """As text that changes little from one run to the next; what a file held is lost only once all is written.
-
-    Raises ConfigurationError where that can't be done.
-    """
-    path = path.resolve()
-    whole = path.is_file() or not path.exists()  # not a terminal or a pipe
-    new = path.with_name(f".{path.name}.{os.getpid()}") if whole else path
-    try:
-        try:
-            new.write_text(json.dumps(_rounded(document), indent=1) + "\n", encoding="utf-8")
-            if whole:
-                new.replace(path)
-        finally:
-            if whole:
-                new.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"{path} can't be written: {error.strerror}") from error
-
-
-def check_writable(path: Path) -> None:
-    """Raises ConfigurationError before anything is measured, if results could not be written there afterwards."""
-    needed = path if path.exists() and not path.is_file() else path.resolve().parent
-    if path.is_dir() or not os.access(needed, os.W_OK):
-        raise ConfigurationError(f"{path} can't be written: expected a file in a folder that exists and is yours")
+    """As text that changes little from one run to the next; raises ConfigurationError where that can't be done."""
+    output.write(json.dumps(_rounded(document), indent=1) + "\n", path)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -90,11 +90,11 @@ def _numbers(text: str) -> tuple[int, ...]:
 def _run(
     names: tuple[str, ...], asked: "Options", profile: bool, json_file: Path | None, html_file: Path | None
 ) -> None:
-    from spark_accel.bench import machine, results, suite, terminal  # noqa: PLC0415
+    from spark_accel.bench import machine, output, results, suite, terminal  # noqa: PLC0415
     from spark_accel.errors import AccelError, ConfigurationError  # noqa: PLC0415
 
     for file in filter(None, (json_file, html_file)):
-        results.check_writable(file)
+        output.check_writable(file)
     if html_file is not None:
         _page_module()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -108,18 +108,38 @@ def _run(
                     results.write(document, json_file)
     except KeyboardInterrupt:
         interrupted = True
+    problems = []
     if benches:  # what has been measured is not lost by what has not
+        problems = _written(document, json_file, html_file)
         terminal.show(document, profile)
-        if json_file is not None:
-            results.write(document, json_file)
-        if html_file is not None:
-            _page_module().write(html_file, [(str(json_file or html_file), document)])
-    if interrupted:
-        print("spark-accel: interrupted", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED)
     failed = [name for name, result in benches.items() if "failed" in result]
     if failed:
-        raise AccelError(f"failed: {', '.join(failed)}; the reasons are above")
+        problems.append(f"failed: {', '.join(failed)}; the reasons are above")
+    if interrupted:
+        for problem in (*problems, "interrupted"):
+            print(f"spark-accel: {problem}", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED)
+    if problems:
+        raise AccelError("; ".join(problems))
+
+
+def _written(document: dict[str, Any], json_file: Path | None, html_file: Path | None) -> list[str]:
+    """Writes each, also where the other can't be written; gives what went wrong."""
+    from spark_accel.bench import output, results  # noqa: PLC0415
+    from spark_accel.errors import ConfigurationError  # noqa: PLC0415
+
+    problems = []
+    try:
+        if json_file is not None:
+            results.write(document, json_file)
+    except ConfigurationError as error:
+        problems.append(str(error))
+    try:
+        if html_file is not None:
+            output.write(_page_module().page([(str(json_file or html_file), document)]), html_file)
+    except ConfigurationError as error:
+        problems.append(str(error))
+    return problems
 
 
 def _report(
@@ -131,21 +151,21 @@ def _report(
     ] = False,
 ) -> None:
     """Make pages of results that were measured before; prints them without an option."""
-    from spark_accel.bench import markdown, results, terminal  # noqa: PLC0415
+    from spark_accel.bench import markdown, output, results, terminal  # noqa: PLC0415
     from spark_accel.errors import ConfigurationError  # noqa: PLC0415
 
     documents = [(file.name, results.read(file)) for file in files]
     for file in (markdown_file, html_file):
         if file is not None and not check:
-            results.check_writable(file)
+            output.check_writable(file)
     if markdown_file is not None:
         text = markdown.page(documents)
         if not check:
-            markdown_file.write_text(text, encoding="utf-8")
+            output.write(text, markdown_file)
         elif not markdown.check(markdown_file, text):
             raise ConfigurationError(f"{markdown_file} is not what the results say: run `make docs`")
     if html_file is not None and not check:
-        _page_module().write(html_file, documents)
+        output.write(_page_module().page(documents), html_file)
     if markdown_file is None and html_file is None:
         for _, document in documents:
             terminal.show(document, layers=False)
