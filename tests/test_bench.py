@@ -14,9 +14,10 @@ import pytest
 from conftest import eventually
 
 from spark_accel import jar
-from spark_accel.bench import output, peers, power, random_network, resnet50, results
+from spark_accel.bench import output, peers, power, random_network, resnet50, results, suite
 from spark_accel.bench.contender_ours import multiplications
 from spark_accel.bench.network_tables import headlines, layer_table
+from spark_accel.bench.options import Options
 from spark_accel.errors import ConfigurationError
 from spark_accel.networks.plan import Convolution, Dense, Plan
 
@@ -43,7 +44,7 @@ def measured(network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
     facts = ("--watts", "30", "--price-per-hour", "0.5", "--profile")
     files = ("--json", folder / "result.json", "--html", folder / "page.html")
-    done = run("resnet50", "--model", network, "--peers", "openvino,onnxruntime", *TINY, *facts, *files)
+    done = run("resnet50", "--model", network, *TINY, *facts, *files)
     assert done.returncode == 0, done.stderr
     (folder / "printed.txt").write_text(done.stdout)
     return folder
@@ -74,6 +75,37 @@ def test_a_peer_that_is_not_installed_comes_with_how_to_install_it() -> None:
     reason = peers.Peer("absent", "Absent", ("no_such_engine",)).missing()
 
     assert reason == "no_such_engine not installed: pip install 'spark-accel[bench]'"
+
+
+def test_a_peer_that_is_asked_for_and_not_installed_is_refused_with_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peers, "find_spec", lambda _module: None)
+
+    with pytest.raises(
+        ConfigurationError, match=r"'onnxruntime' can't take part: .*pip install 'spark-accel\[bench\]'"
+    ):
+        peers.chosen("onnxruntime", ("openvino", "onnxruntime"))
+
+
+def test_peers_that_are_not_installed_are_the_first_lines_of_a_bench(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "broken.onnx").write_text("no network")
+    monkeypatch.setattr(peers, "find_spec", lambda _module: None)
+
+    suite.run("resnet50", Options(peers=("onnxruntime", "mllib"), model=str(tmp_path / "broken.onnx")))
+
+    first, second, third = capfd.readouterr().err.splitlines()[:3]
+    assert first.startswith("== resnet50")
+    assert second.startswith("ONNX Runtime int8 (static QDQ): skipped, onnxruntime not installed: pip install")
+    assert third.startswith("resnet50: ")
+
+
+def test_options_that_a_bench_does_not_take_are_not_said_to_be_its_own() -> None:
+    said = Options(peers=("mllib",), threads=1).shown(suite.BENCHES["kmeans"].takes)
+
+    assert said == "--peers mllib --rounds 5 --threads 1 --scale 1"
 
 
 def test_machine_versions_and_nominal_power_are_told(measured: Path) -> None:
@@ -163,13 +195,17 @@ def test_the_page_loads_nothing(measured: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["resnet50", "--peers", "opnvino"], "--peers: 'opnvino' is unknown; known are openvino"),
+        (["resnet50", "--peers", "opnvino"], "--peers: 'opnvino' has no part in this; known are openvino"),
+        (["kmeans", "--peers", "openvino"], "'openvino' has no part in this; known are scikit-learn, mllib and none"),
+        (["all", "--peers", "opnvino"], "'opnvino' has no part in this; known are openvino, onnxruntime, tensorflow"),
+        (["resnet50", "--model", "/nowhere"], "--model is '/nowhere': expected an ONNX file that exists"),
+        (["resnet50", "--model", "absent", "--repository", "/nowhere"], "model 'absent' is not in the repository"),
         (["resnet50", "--images", "/nowhere"], "--images is '/nowhere': expected a folder that exists"),
         (["resnet50", "--model", "/nowhere.onnx"], "--model is '/nowhere.onnx': expected an ONNX file that exists"),
         (["resnet50", "--labels", __file__], "--labels needs --images"),
         (["resnet50", "--images", "/", "--labels", __file__], "expected a CSV with the columns file (in --images) and"),
         (["resnet50", "--batches", "1,x"], "--batches is '1,x': expected numbers from 1 on"),
-        (["resnet50", "--batches", "0"], "--batches is (0,): expected numbers from 1 on"),
+        (["resnet50", "--batches", "0"], "--batches is '0': expected numbers from 1 on"),
         (["resnet50", "--threads", "9999"], "--threads is 9999: expected 1 to"),
         (["resnet50", "--rounds", "0"], "--rounds is 0: expected 1 or more"),
         (["kmeans", "--scale", "0.0001"], "--scale is 0.0001: expected 0.001 or more"),
@@ -188,11 +224,13 @@ def test_a_mistake_is_one_line_before_anything_is_measured(arguments: list[str],
 
 
 def test_a_bench_that_can_not_run_says_why_and_ends_with_status_1(tmp_path: Path) -> None:
-    done = run("resnet50", "--model", "absent", "--repository", tmp_path, "--json", tmp_path / "result.json", *TINY)
+    (tmp_path / "broken.onnx").write_text("no network")
+
+    done = run("resnet50", "--model", tmp_path / "broken.onnx", "--json", tmp_path / "result.json", *TINY)
 
     assert done.returncode == 1
-    assert "model 'absent' is not in the repository" in done.stdout
-    assert "absent" in results.read(tmp_path / "result.json")["benches"]["resnet50"]["failed"]
+    assert "resnet50: failed: " in done.stdout
+    assert "broken.onnx" in results.read(tmp_path / "result.json")["benches"]["resnet50"]["failed"]
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])

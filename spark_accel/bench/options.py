@@ -3,10 +3,12 @@
 import csv
 import json
 import os
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spark_accel import model_store, settings
 from spark_accel.errors import ConfigurationError
 
 
@@ -34,13 +36,12 @@ class Options:
     settings: dict[str, str] = field(default_factory=dict)
 
     def checked(self) -> "Options":
-        """Itself; raises ConfigurationError, naming the option, for what can't be measured."""
+        """Itself; raises ConfigurationError, naming the option, or ModelError for what can't be measured."""
         cores = len(os.sched_getaffinity(0))
         for name, wrong, expected in (
             ("--images", bool(self.images) and not Path(self.images).is_dir(), "a folder that exists"),
             ("--labels", bool(self.labels) and not Path(self.labels).is_file(), "a CSV file that exists"),
-            ("--model", self.model.endswith(".onnx") and not Path(self.model).is_file(), "an ONNX file that exists"),
-            ("--batches", not self.batches or min(self.batches) < 1, "numbers from 1 on, such as 1,8,32"),
+            ("--model", self._has_no_file(), "an ONNX file that exists"),
             ("--threads", not 1 <= self.threads <= cores, f"1 to {cores}, the cores that there are"),
             ("--rounds", self.rounds < 1, "1 or more"),
             ("--seconds", not 0 < self.seconds < 1e6, "more than 0"),
@@ -55,18 +56,31 @@ class Options:
         if self.labels and not self.images:
             raise ConfigurationError("--labels needs --images: the folder that its files lie in")
         self.labelled()
+        if self.model and not self.model.endswith(".onnx"):
+            model_store.facts(settings.from_environment(self.settings).repository, self.model)
         return self
 
-    def shown(self) -> str:
-        """What decides what is measured, as on the command line; without folders, which are one machine's own."""
-        given = [
-            *([f"--model {Path(self.model).name}"] if self.model else []),
-            *(f"--{name} ..." for name in ("images", "labels") if getattr(self, name)),
-            f"--peers {','.join(self.peers) or 'none'} --rounds {self.rounds} --seconds {self.seconds:g}",
-            f"--batches {','.join(map(str, self.batches))} --threads {self.threads} --rows {self.rows}",
-            f"--scale {self.scale:g}",
-        ]
-        return " ".join(given)
+    def shown(self, takes: Collection[str]) -> str:
+        """What decides what is measured by a bench that `takes` these, as on the command line; without folders, which
+        are one machine's own."""
+        values = {
+            "model": Path(self.model).name,
+            "images": "..." if self.images else "",
+            "labels": "..." if self.labels else "",
+            "peers": ",".join(self.peers) or "none",
+            "rounds": str(self.rounds),
+            "seconds": f"{self.seconds:g}",
+            "batches": ",".join(map(str, self.batches)),
+            "threads": str(self.threads),
+            "rows": str(self.rows),
+            "scale": f"{self.scale:g}",
+        }
+        shared = ("peers", "rounds", "threads")
+        return " ".join(f"--{name} {text}" for name, text in values.items() if text and name in (*shared, *takes))
+
+    def _has_no_file(self) -> bool:
+        """Whether the model can't be one of the repository, for it has no such name, and is no file either."""
+        return (self.model.endswith(".onnx") or "/" in self.model) and not Path(self.model).is_file()
 
     def labelled(self) -> list[tuple[Path, int]]:
         """The photographs in `labels` and their classes; raises ConfigurationError for a file of another form."""

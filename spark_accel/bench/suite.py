@@ -17,32 +17,62 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spark_accel.bench import progress
+from spark_accel.bench import peers, progress
 from spark_accel.bench.environment import environment
 from spark_accel.bench.options import Options
 from spark_accel.errors import AccelError
 
-_FITS = "spark_accel.bench.fits"
-BENCHES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "resnet50": ("the network alone beside OpenVINO, ONNX Runtime, TensorFlow", "spark_accel.bench.resnet50", ()),
-    "kmeans": ("KMeans beside stock MLlib and scikit-learn", _FITS, ("kmeans",)),
-    "logistic": ("LogisticRegression beside stock MLlib and scikit-learn", _FITS, ("logistic",)),
-    "naive-bayes": ("NaiveBayes beside stock MLlib and scikit-learn", _FITS, ("naive-bayes",)),
-    "daemon": ("requests through the daemon beside a Triton server", "spark_accel.bench.daemon", ()),
-    "spark": ("predict over JPEG bytes in Spark beside UDFs", "spark_accel.bench.spark_inference", ()),
-}
-"""What a bench is, the module whose `measure(*arguments, options)` makes its result, and these arguments."""
+
+@dataclass(frozen=True)
+class Bench:
+    """`module` has `measure(*arguments, options)`, which makes the result. `peers` are names of `peers.py`, `takes` the
+    options that decide what is measured, besides those of `options.py` that all take."""
+
+    what: str
+    module: str
+    arguments: tuple[str, ...]
+    peers: tuple[str, ...]
+    takes: tuple[str, ...]
+
+
+def _fits(name: str, title: str) -> Bench:
+    what = f"{title} beside stock MLlib and scikit-learn"
+    return Bench(what, "spark_accel.bench.fits", (name,), ("scikit-learn", "mllib"), ("scale",))
+
+
+BENCHES = {
+    "resnet50": Bench(
+        "the network alone beside OpenVINO, ONNX Runtime, TensorFlow", "spark_accel.bench.resnet50", (),
+        ("openvino", "onnxruntime", "tensorflow"), ("model", "images", "labels", "seconds", "batches"),
+    ),
+    "kmeans": _fits("kmeans", "KMeans"),
+    "logistic": _fits("logistic", "LogisticRegression"),
+    "naive-bayes": _fits("naive-bayes", "NaiveBayes"),
+    "daemon": Bench(
+        "requests through the daemon beside a Triton server", "spark_accel.bench.daemon", (), ("triton",),
+        ("model", "images", "seconds"),
+    ),
+    "spark": Bench(
+        "predict over JPEG bytes in Spark beside UDFs", "spark_accel.bench.spark_inference", (),
+        ("openvino", "tensorflow"), ("model", "images", "rows", "scale"),
+    ),
+}  # fmt: skip
 
 _ENDING_SECONDS = 100.0
 
 
 def run(name: str, options: Options) -> dict[str, Any]:
     """The result of a bench, or {"failed": reason}. Interrupted, it ends all of the bench's processes first."""
-    progress.say(f"== {name}: {BENCHES[name][0]}")
+    bench = BENCHES[name]
+    progress.say(f"== {name}: {bench.what}")
+    for one in map(peers.peer, bench.peers):
+        if one.name in options.peers and one.missing():
+            progress.say(f"{one.title}: skipped, {one.missing()}")
     with tempfile.TemporaryDirectory(prefix="spark-accel-bench-") as folder:
         file = Path(folder) / "result.json"
         process = subprocess.Popen(
@@ -82,9 +112,9 @@ def main(name: str, file: Path) -> None:
     options = Options.from_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
-    _, module, arguments = BENCHES[name]
+    bench = BENCHES[name]
     try:
-        result = importlib.import_module(module).measure(*arguments, options)
+        result = importlib.import_module(bench.module).measure(*bench.arguments, options)
     except AccelError as error:
         progress.say(f"{name}: {error}")
         result = {"failed": str(error)}

@@ -23,16 +23,18 @@ def register(app: typer.Typer) -> None:
     """Adds the group of commands."""
     group = typer.Typer(no_args_is_help=True, help="Measure, side by side with what one would use instead.")
     app.add_typer(group, name="bench")
-    for name, (what, _, _) in BENCHES.items():
-        group.command(name, help=f"Measure {what}.")(_command((name,)))
+    for name, bench in BENCHES.items():
+        group.command(name, help=f"Measure {bench.what}.")(_command((name,)))
     group.command("all", help="Measure everything, one after the other.")(_command(tuple(BENCHES)))
     group.command("report")(_report)
 
 
 def _command(names: tuple[str, ...]) -> Callable[..., None]:
+    known = tuple(dict.fromkeys(peer for name in names for peer in BENCHES[name].peers))
+
     def bench(
         peers: Annotated[
-            str | None, typer.Option(help="Such as openvino,tensorflow, or none; default: all that are installed.")
+            str | None, typer.Option(help=f"Some of {','.join(known)}, or none; default: all that are installed.")
         ] = None,
         images: Annotated[str, typer.Option(help="Folder of photographs; default: the package's own.")] = "",
         model: Annotated[
@@ -69,9 +71,9 @@ def _command(names: tuple[str, ...]) -> Callable[..., None]:
         chosen = settings.override(settings.from_environment(), repository=repository, device=device)
         given = {"threads": threads} if threads else {}
         asked = options.Options(
-            peers=peer_table.chosen(peers), images=images, model=model, labels=labels, rounds=rounds, seconds=seconds,
-            batches=_numbers(batches), watts=watts, price_per_hour=price_per_hour, rows=rows, scale=scale,
-            settings=chosen.environment(), **given,
+            peers=peer_table.chosen(peers, known), images=images, model=model, labels=labels, rounds=rounds,
+            seconds=seconds, batches=_numbers(batches), watts=watts, price_per_hour=price_per_hour, rows=rows,
+            scale=scale, settings=chosen.environment(), **given,
         ).checked()  # fmt: skip
         _run(names, asked, profile, json_file, html_file)
 
@@ -82,7 +84,10 @@ def _numbers(text: str) -> tuple[int, ...]:
     from spark_accel.errors import ConfigurationError  # noqa: PLC0415
 
     try:
-        return tuple(sorted({int(one) for one in text.split(",")}))
+        found = tuple(sorted({int(one) for one in text.split(",")}))
+        if found[0] < 1:
+            raise ValueError
+        return found
     except ValueError:
         raise ConfigurationError(f"--batches is '{text}': expected numbers from 1 on, such as 1,8,32") from None
 
@@ -98,7 +103,8 @@ def _run(
     if html_file is not None:
         _page_module()
     signal.signal(signal.SIGTERM, _interrupt)
-    document = results.document(machine.facts(asked.threads) | {"options": asked.shown()}, {})
+    shown = asked.shown({one for name in names for one in BENCHES[name].takes})
+    document = results.document(machine.facts(asked.threads) | {"options": shown}, {})
     benches, interrupted = document["benches"], False
     try:
         for name in names:
