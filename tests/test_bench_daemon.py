@@ -38,6 +38,18 @@ def test_ours_is_measured_and_a_triton_that_is_not_there_is_skipped_by_name(
     assert result["tables"][1]["notes"] == []
 
 
+def test_each_round_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    network = random_network.write(tmp_path / "tiny.onnx", side=32, thinner=8, stages=1, classes=5)
+
+    daemon.measure(Options(model=str(network), rounds=2, seconds=0.05), counts=(1,))
+
+    assert capsys.readouterr().err.splitlines() == [
+        "1 client, round 1 of 2",
+        "1 client, round 2 of 2",
+        "what the daemon adds to tiny.onnx",
+    ]
+
+
 def test_what_is_added_is_the_median_of_differences_without_the_first_request() -> None:
     found = iter([(900.0, 1.0), *[(20.0, 19.0)] * 5, (40.0, 36.0), *[(50.0, 48.0)] * 6])
 

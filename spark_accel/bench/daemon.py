@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spark_accel.bench import added_latency, added_latency_triton, identity_clients, identity_servers
+from spark_accel.bench import added_latency, added_latency_triton, identity_clients, identity_servers, peers, progress
 from spark_accel.bench.added_latency import Added
 from spark_accel.bench.identity_clients import VALUES, Turn
 from spark_accel.bench.network_inputs import prepare
@@ -28,7 +28,6 @@ _Turns = Mapping[int, Sequence[Turn]]  # by clients
 class _Server(NamedTuple):
     name: str
     title: str
-    missing: Callable[[], str]
     running: Callable[[Path], AbstractContextManager[str]]
 
 
@@ -40,17 +39,18 @@ _AS_LONG = (
     "in Triton a model keeps all cores and memory busy for the time that our worker took, and answers how long that"
     " was, reading and writing tensors not counted; a request for it has no images"
 )
-_OURS = _Server("spark-accel", "spark-accel's daemon", lambda: "", identity_servers.daemon)
-_TRITON = _Server("triton", "Triton, Python backend", identity_servers.triton_missing, identity_servers.triton)
+_OURS = _Server("spark-accel", "spark-accel's daemon", identity_servers.daemon)
+_TRITON = _Server("triton", peers.peer("triton").title, identity_servers.triton)
 
 
 def measure(options: Options, counts: Sequence[int] = CLIENTS) -> dict[str, Any]:
     """Turns by server and number of clients, with tables of them."""
-    wanted = [_OURS, *([_TRITON] if "triton" in options.peers else [])]
-    reasons = {server: server.missing() for server in wanted}
+    reasons = {_OURS: ""}
+    if _TRITON.name in options.peers:
+        reasons[_TRITON] = peers.peer(_TRITON.name).missing()
     with tempfile.TemporaryDirectory(prefix="accel-bench-") as folder, ExitStack() as running:
         urls: dict[_Server, str] = {}
-        for server in [server for server in wanted if not reasons[server]]:
+        for server in [server for server, reason in reasons.items() if not reason]:
             try:
                 urls[server] = running.enter_context(server.running(Path(folder)))
             except ConfigurationError as error:
@@ -60,13 +60,18 @@ def measure(options: Options, counts: Sequence[int] = CLIENTS) -> dict[str, Any]
         servers = list(urls)
         turns: dict[str, dict[int, list[Turn]]] = {server.name: {count: [] for count in counts} for server in servers}
         for count in counts:
-            for _ in range(options.rounds):
+            for number in range(options.rounds):
+                progress.say(f"{_clients(count)}, round {number + 1} of {options.rounds}")
                 for server in servers:
                     turns[server.name][count].append(identity_clients.ask(urls[server], count, options.seconds))
     with tempfile.TemporaryDirectory(prefix="accel-bench-") as folder:
         inputs = prepare(options, Path(folder))
+        progress.say(f"what the daemon adds to {inputs.name}")
         added = added_latency.measure(inputs, options.settings, Path(folder), options.seconds)
-        in_triton = added_latency_triton.measure(added, Path(folder), options.seconds) if _TRITON in servers else []
+        in_triton = []
+        if _TRITON in servers:
+            progress.say(f"what {_TRITON.title} adds to a model that works as long")
+            in_triton = added_latency_triton.measure(added, Path(folder), options.seconds)
     skipped = [{"title": server.title, "reason": reason} for server, reason in reasons.items() if reason]
     contenders = [
         {
@@ -98,7 +103,7 @@ def _table(
             round_trips = [spread(getattr(turn, name) for turn in found).text(2) for name in ("p50", "p99")]
             cost = f"{spread(turn.client_us for turn in found).median:.0f}"
             sleeps = f"{spread(turn.client_sleeps for turn in found).median:.1f}"
-            rows.append([f"{count} client{'s' * (count > 1)}: {server.title}", rates, *round_trips, cost, sleeps])
+            rows.append([f"{_clients(count)}: {server.title}", rates, *round_trips, cost, sleeps])
     return {
         "title": f"A model that answers its input, {VALUES:,} float32 values inline, tritonclient over gRPC",
         "columns": [
@@ -124,8 +129,12 @@ def _headlines(turns: Mapping[str, _Turns]) -> list[dict[str, Any]]:
             mine.requests_per_second / other.requests_per_second
             for mine, other in zip(ours[count], theirs[count], strict=True)
         )
-        found.append(asdict(Headline.of(f"requests/s, {count} client{'s' * (count > 1)}", _TRITON.title, times)))
+        found.append(asdict(Headline.of(f"requests/s, {_clients(count)}", _TRITON.title, times)))
     return found
+
+
+def _clients(count: int) -> str:
+    return f"{count} client{'s' * (count > 1)}"
 
 
 def _added_table(network: str, added: Sequence[Added], in_triton: Sequence[Added]) -> dict[str, Any]:
