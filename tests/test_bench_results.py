@@ -104,7 +104,16 @@ def test_results_go_into_what_is_no_file() -> None:
         results.write(results.document({}, {}), Path("/dev/full"))
 
 
-@pytest.mark.parametrize("text", ['{"format": 1}', '{"format": 1, "about": [], "benches": {}}', "[]", "{"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"format": 1}',
+        '{"format": 1, "about": [], "benches": {}}',
+        "[]",
+        "{",
+        pytest.param("[" * 100_000, id="nested too deeply"),
+    ],
+)
 def test_a_file_without_results_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
     file = tmp_path / "other.json"
     file.write_text(text)
@@ -116,13 +125,63 @@ def test_a_file_without_results_is_refused_in_one_line(text: str, tmp_path: Path
     assert str(file) in line
 
 
+@pytest.mark.parametrize(
+    ("contenders", "way"),
+    [
+        ("x", ()),
+        (1, ()),
+        ([[]], ()),
+        ([contender("ours", "1")], ()),
+        ([contender("ours", "1")], ("--html", "{tmp}/page.html")),
+        ([contender("ours", "1")], ("--markdown", "{tmp}/page.md")),
+    ],
+)
+def test_damaged_results_are_refused_in_one_line_that_names_the_file(
+    contenders: object, way: tuple[str, ...], tmp_path: Path
+) -> None:
+    result = {"contenders": contenders, "network": "n", "skipped": []}  # without its profile and more
+    file = tmp_path / "damaged.json"
+    results.write(results.document(machine.facts(1), {"resnet50": result}), file)
+
+    done = run("report", file, *(text.format(tmp=tmp_path) for text in way))
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"spark-accel: {file} can't be shown")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_only_the_plots_need_is_asked_for_as_well(tmp_path: Path) -> None:
+    layer = {"name": "c", "kind": "unheard of", "seconds": 1.0, "multiplications": 1}
+    result = {
+        "contenders": [contender("ours", "1")],
+        "network": "n", "rounds": 1, "random_weights": False, "skipped": [], "price_per_hour": 0,
+        "profile": {"layers": [layer], "batch": 1, "limit": None},
+    }  # fmt: skip
+    file = tmp_path / "damaged.json"
+    results.write(results.document(machine.facts(1), {"resnet50": result}), file)
+
+    done = run("report", file, "--html", tmp_path / "page.html")
+
+    assert done.stderr.startswith(f"spark-accel: {file} can't be shown")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_check_writes_nothing(tmp_path: Path) -> None:
-    file, page = tmp_path / "result.json", tmp_path / "page.html"
+    file, text, page = tmp_path / "result.json", tmp_path / "page.md", tmp_path / "page.html"
     results.write(results.document(machine.facts(1), {}), file)
 
-    run("report", file, "--check", "--html", page)
+    done = run("report", file, "--check", "--markdown", text, "--html", page)
 
-    assert not page.exists()
+    assert done.stderr == f"spark-accel: {text} does not exist: without --check it is made\n"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_check_needs_the_page_that_it_is_of(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    results.write(results.document(machine.facts(1), {}), file)
+
+    assert run("report", file, "--check").stderr.startswith("spark-accel: --check needs --markdown FILE")
 
 
 def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

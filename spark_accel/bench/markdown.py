@@ -6,6 +6,7 @@ from typing import Any
 from spark_accel.bench.shown import Table, headline_table
 from spark_accel.bench.tables import shown
 from spark_accel.bench.terminal import about
+from spark_accel.errors import ConfigurationError
 
 _HEAD = """# Benchmarks
 
@@ -23,9 +24,16 @@ def page(documents: list[tuple[str, dict[str, Any]]]) -> str:
     return _HEAD + "".join(_section(name, document) for name, document in documents)
 
 
-def check(path: Path, text: str) -> bool:
-    """Whether the file is what the results say."""
-    return path.is_file() and path.read_text(encoding="utf-8") == text
+def check(path: Path, text: str) -> None:
+    """Raises ConfigurationError if the file is not what the results say."""
+    try:
+        found = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path} does not exist: without --check it is made") from None
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"{path} can't be read: {error}") from error
+    if found != text:
+        raise ConfigurationError(f"{path} is not what the results say: run `make docs`")
 
 
 def _section(name: str, document: dict[str, Any]) -> str:

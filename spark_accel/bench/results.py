@@ -1,6 +1,8 @@
 """The suite's JSON: everything that was measured, with the machine it was measured on."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,22 @@ def read(path: Path) -> dict[str, Any]:
     """What `write` has written; raises ConfigurationError for another file."""
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} can't be read as results of `spark-accel bench --json`: {error}") from error
     parts = [found.get(key) for key in ("about", "benches")] if isinstance(found, dict) else []
     if not parts or found.get("format") != _FORMAT or not all(isinstance(part, dict) for part in parts):
         raise ConfigurationError(f"{path} has no results of `spark-accel bench --json`, format {_FORMAT}")
     return found
+
+
+@contextmanager
+def damage_named(*paths: Path) -> Iterator[None]:
+    """Around what shows results of these files: parts that are missing or of a wrong type are a ConfigurationError."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        names, reason = ", ".join(map(str, paths)), f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ConfigurationError(f"{names} can't be shown, parts are missing or of a wrong type: {reason}") from error
 
 
 def _rounded(value: Any) -> Any:  # noqa: ANN401 - JSON

@@ -51,7 +51,7 @@ def about(facts: dict[str, Any]) -> list[str]:
 def _print(console: Console, table: Table) -> None:
     rich = RichTable(title=escape(table.title), title_justify="left", box=box.SIMPLE_HEAD)
     for index, column in enumerate(table.columns):
-        rich.add_column(column, justify="right" if index else "left")
+        rich.add_column(escape(column), justify="right" if index else "left")
     for row in table.rows:
         rich.add_row(*map(escape, row))
     console.print(rich)

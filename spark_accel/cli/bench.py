@@ -160,18 +160,27 @@ def _report(
     from spark_accel.bench import markdown, output, results, terminal  # noqa: PLC0415
     from spark_accel.errors import ConfigurationError  # noqa: PLC0415
 
-    documents = [(file.name, results.read(file)) for file in files]
-    for file in (markdown_file, html_file):
-        if file is not None and not check:
-            output.check_writable(file)
+    if check and markdown_file is None:
+        raise ConfigurationError("--check needs --markdown FILE: the page that is to be what the results say")
+    documents = []
+    for file in files:
+        document = results.read(file)
+        with results.damage_named(file):
+            markdown.page([(file.name, document)]).encode()
+        documents.append((file.name, document))
+    for page in (markdown_file, html_file):
+        if page is not None and not check:
+            output.check_writable(page)
     if markdown_file is not None:
         text = markdown.page(documents)
-        if not check:
+        if check:
+            markdown.check(markdown_file, text)
+        else:
             output.write(text, markdown_file)
-        elif not markdown.check(markdown_file, text):
-            raise ConfigurationError(f"{markdown_file} is not what the results say: run `make docs`")
     if html_file is not None and not check:
-        output.write(_page_module().page(documents), html_file)
+        with results.damage_named(*files):
+            html = _page_module().page(documents)
+        output.write(html, html_file)
     if markdown_file is None and html_file is None:
         for _, document in documents:
             terminal.show(document, layers=False)
