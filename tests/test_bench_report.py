@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from test_bench import run, turn
 
-from spark_accel.bench import machine, markdown, page, plots, results, terminal
+from spark_accel.bench import fit_tables, machine, markdown, page, plots, results, terminal
 from spark_accel.bench.shown import Headline, headline_table
+
+PUBLISHED = Path(__file__).parents[1] / "benchmarks" / "results"
 
 
 def network(*others: str, profile: bool = False) -> dict[str, Any]:
@@ -103,3 +105,10 @@ def test_a_report_prints_no_layers(tmp_path: Path) -> None:
     results.write(document(resnet50=network(profile=True)), file)
 
     assert "time by layer" not in run("report", file).stdout
+
+
+def test_results_from_before_the_blas_of_stock_was_noted_say_nothing_of_it() -> None:
+    old = results.read(PUBLISHED / "epyc-zen3-kmeans.json")["benches"]["kmeans"]
+
+    assert "BLAS" not in str(fit_tables.tables(old))
+    assert "stock MLlib's BLAS: VectorBLAS" in fit_tables.tables(old | {"blas": "VectorBLAS"})[0].notes

@@ -81,10 +81,12 @@ def measure(name: str, options: Options) -> dict[str, Any]:
         path = Path(folder)
         conf = {"spark.driver.memory": "10g", **_accel_conf(options)}
         with session(path, options.threads, True, conf) as spark:
+            blas = _blas(spark) if "mllib" in asked else ""
             fits = [_Fits(spark, work, path, options, asked).measure() for work in works]
             growth = [one for work in works if work.grows for one in _growth(spark, work, path, options)]
     return {
         "threads": options.threads,
+        "blas": blas,
         "fits": fits,
         "growth": growth,
         "kernels": estimator_kernels.measure(name, options.scale, device),
@@ -105,6 +107,12 @@ def _accel_conf(options: Options) -> dict[str, str]:
     given = settings.from_environment(options.settings).given
     own = {"daemon.socket", "daemon.idleTimeout", "fallback"}
     return {settings.SPARK_PREFIX + key: text for key, text in given.items() if key not in own}
+
+
+def _blas(spark: SparkSession) -> str:
+    """The class that stock MLlib multiplies with: netlib's, which loads a native library where one is installed."""
+    jvm: Any = spark._jvm
+    return str(jvm.dev.ludovic.netlib.blas.BLAS.getInstance().getClass().getName())
 
 
 class _Fits:
