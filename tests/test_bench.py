@@ -94,7 +94,7 @@ def test_peers_that_are_not_installed_are_the_first_lines_of_a_bench(
     (tmp_path / "broken.onnx").write_text("no network")
     monkeypatch.setattr(peers, "find_spec", lambda _module: None)
 
-    suite.run("resnet50", Options(peers=("onnxruntime", "mllib"), model=str(tmp_path / "broken.onnx")))
+    suite.run("resnet50", Options(peers=("onnxruntime", "mllib"), model=str(tmp_path / "broken.onnx")), {})
 
     first, second, third = capfd.readouterr().err.splitlines()[:3]
     assert first.startswith("== resnet50")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_accel.bench import added_latency_triton, daemon, identity_servers, random_network
+from spark_accel.bench import added_latency_triton, daemon, identity_clients, identity_servers, random_network
 from spark_accel.bench.added_latency import Added, of_requests
 from spark_accel.bench.options import Options
 
@@ -47,6 +47,25 @@ def test_each_round_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
         "1 client, round 1 of 2",
         "1 client, round 2 of 2",
         "what the daemon adds to tiny.onnx",
+    ]
+
+
+def test_rounds_that_had_ended_before_an_interrupt_are_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = iter([identity_clients.Turn(100.0, 1.0, 2.0, 300.0, 4.0)] * 3)
+
+    def ask(_url: str, _clients: int, _seconds: float) -> identity_clients.Turn:
+        for turn in ended:
+            return turn
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(identity_clients, "ask", ask)
+
+    result = daemon.measure(Options(rounds=2), counts=(1, 8, 64))
+
+    assert result["interrupted"]
+    assert [row[0] for table in result["tables"] for row in table["rows"]] == [
+        "1 client: spark-accel's daemon",
+        "8 clients: spark-accel's daemon",
     ]
 
 

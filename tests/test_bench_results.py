@@ -58,6 +58,44 @@ def test_a_bench_that_is_interrupted_keeps_those_that_have_ended(tmp_path: Path)
     assert "network only (tiny.onnx)" in printed
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("resnet50", "--batches", "1", "--seconds", "0.05"),
+        pytest.param(("naive-bayes", "--scale", "0.002"), marks=pytest.mark.spark),
+        pytest.param(("spark", "--scale", "0.05"), marks=pytest.mark.spark),
+    ],
+)
+def test_rounds_that_had_ended_before_an_interrupt_are_a_result_that_says_so(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    network = random_network.write(tmp_path / "tiny.onnx", side=32, thinner=8, stages=1, classes=5)
+    file = tmp_path / "result.json"
+    asked = ("--rounds", "100000", "--peers", "none", "--threads", "1", "--model", network, "--json", file)
+    bench = launched("round 2 of", *arguments, *asked)
+
+    bench.send_signal(signal.SIGINT)
+    printed, said = bench.communicate(timeout=100)
+
+    assert bench.returncode == 130
+    assert "Traceback" not in said
+    assert results.read(file)["benches"][arguments[0]]["interrupted"]
+    assert "interrupted: these are the rounds that had ended before" in printed
+
+
+def test_an_interrupt_before_a_round_has_ended_says_that_there_is_no_result(tmp_path: Path) -> None:
+    network = random_network.write(tmp_path / "tiny.onnx", side=32, thinner=8, stages=1, classes=5)
+    file = tmp_path / "result.json"
+    asked = ("--seconds", "500", "--peers", "none", "--threads", "1", "--model", network, "--json", file)
+    bench = launched("round 1 of", "resnet50", *asked)
+
+    bench.send_signal(signal.SIGINT)
+    _, said = bench.communicate(timeout=100)
+
+    assert "resnet50: interrupted before a round had ended: there is no result" in said
+    assert not file.exists()
+
+
 def test_where_results_can_not_be_written_the_file_keeps_what_it_held(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     results.write(results.document({}, {}), file)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from spark_accel.bench import added_latency, added_latency_triton, identity_clients, identity_servers, peers, progress
 from spark_accel.bench.added_latency import Added
 from spark_accel.bench.identity_clients import VALUES, Turn
+from spark_accel.bench.interruption import UntilInterrupted
 from spark_accel.bench.network_inputs import prepare
 from spark_accel.bench.options import Options
 from spark_accel.bench.shown import Headline
@@ -48,8 +49,11 @@ def measure(options: Options, counts: Sequence[int] = CLIENTS) -> dict[str, Any]
     reasons = {_OURS: ""}
     if _TRITON.name in options.peers:
         reasons[_TRITON] = peers.peer(_TRITON.name).missing()
-    with tempfile.TemporaryDirectory(prefix="accel-bench-") as folder, ExitStack() as running:
-        urls: dict[_Server, str] = {}
+    urls: dict[_Server, str] = {}
+    turns: dict[str, dict[int, list[Turn]]] = {}
+    network, added, in_triton = "", list[Added](), list[Added]()
+    rounds = UntilInterrupted()
+    with rounds, tempfile.TemporaryDirectory(prefix="accel-bench-") as folder, ExitStack() as running:
         for server in [server for server, reason in reasons.items() if not reason]:
             try:
                 urls[server] = running.enter_context(server.running(Path(folder)))
@@ -57,21 +61,22 @@ def measure(options: Options, counts: Sequence[int] = CLIENTS) -> dict[str, Any]
                 if server is _OURS:
                     raise
                 reasons[server] = str(error)
-        servers = list(urls)
-        turns: dict[str, dict[int, list[Turn]]] = {server.name: {count: [] for count in counts} for server in servers}
+        turns |= {server.name: {count: [] for count in counts} for server in urls}
         for count in counts:
             for number in range(options.rounds):
                 progress.say(f"{_clients(count)}, round {number + 1} of {options.rounds}")
-                for server in servers:
-                    turns[server.name][count].append(identity_clients.ask(urls[server], count, options.seconds))
-    with tempfile.TemporaryDirectory(prefix="accel-bench-") as folder:
-        inputs = prepare(options, Path(folder))
-        progress.say(f"what the daemon adds to {inputs.name}")
-        added = added_latency.measure(inputs, options.settings, Path(folder), options.seconds)
-        in_triton = []
-        if _TRITON in servers:
-            progress.say(f"what {_TRITON.title} adds to a model that works as long")
-            in_triton = added_latency_triton.measure(added, Path(folder), options.seconds)
+                for server, url in urls.items():
+                    turns[server.name][count].append(identity_clients.ask(url, count, options.seconds))
+    if not rounds.interrupted:
+        with rounds, tempfile.TemporaryDirectory(prefix="accel-bench-") as folder:
+            inputs = prepare(options, Path(folder))
+            network = inputs.name
+            progress.say(f"what the daemon adds to {network}")
+            added = added_latency.measure(inputs, options.settings, Path(folder), options.seconds)
+            if _TRITON in urls:
+                progress.say(f"what {_TRITON.title} adds to a model that works as long")
+                in_triton = added_latency_triton.measure(added, Path(folder), options.seconds)
+    mark = rounds.mark(any(turns.get(_OURS.name, {}).values()))
     skipped = [{"title": server.title, "reason": reason} for server, reason in reasons.items() if reason]
     contenders = [
         {
@@ -79,15 +84,19 @@ def measure(options: Options, counts: Sequence[int] = CLIENTS) -> dict[str, Any]
             "title": server.title,
             "turns": {str(count): [asdict(turn) for turn in turns[server.name][count]] for count in counts},
         }
-        for server in servers
+        for server in urls
     ]
     return {
+        **mark,
         "contenders": contenders,
         "skipped": skipped,
-        "network": inputs.name,
+        "network": network,
         "added": [asdict(one) for one in added],
         "added_in_triton": [asdict(one) for one in in_triton],
-        "tables": [_table(servers, turns, skipped), _added_table(inputs.name, added, in_triton)],
+        "tables": [
+            _table(list(urls), turns, skipped),
+            *([_added_table(network, added, in_triton)] if added else []),
+        ],
         "headlines": _headlines(turns),
     }
 
@@ -99,6 +108,8 @@ def _table(
     for count in turns[_OURS.name]:
         for server in servers:
             found = turns[server.name][count]
+            if not found:  # interrupted before
+                continue
             rates = spread(turn.requests_per_second for turn in found).text(0)
             round_trips = [spread(getattr(turn, name) for turn in found).text(2) for name in ("p50", "p99")]
             cost = f"{spread(turn.client_us for turn in found).median:.0f}"
@@ -124,10 +135,10 @@ def _headlines(turns: Mapping[str, _Turns]) -> list[dict[str, Any]]:
         return []
     ours, theirs = turns[_OURS.name], turns[_TRITON.name]
     found = []
-    for count in ours:
+    for count in [count for count in ours if theirs[count]]:
         times = spread(
             mine.requests_per_second / other.requests_per_second
-            for mine, other in zip(ours[count], theirs[count], strict=True)
+            for mine, other in zip(ours[count], theirs[count], strict=False)
         )
         found.append(asdict(Headline.of(f"requests/s, {_clients(count)}", _TRITON.title, times)))
     return found

@@ -19,7 +19,8 @@ _PARTS = ("packing", "waiting", "input", "kernel", "reduction", "driver", "reque
 
 def tables(result: dict[str, Any]) -> list[Table]:
     """Seconds of a fit; where ours went; growth with rows; the kernels against the device's limits."""
-    return [_seconds(result), _where(result), *_growth(result), _kernels(result["kernels"])]
+    kernels = [_kernels(result["kernels"])] if result["kernels"] else []
+    return [_seconds(result), _where(result), *_growth(result), *kernels]
 
 
 def headlines(result: dict[str, Any]) -> list[Headline]:

@@ -7,7 +7,7 @@ in memory. Growth is ours alone, with once, twice and four times the rows.
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from spark_accel import settings
 from spark_accel.bench import estimator_kernels, peers, progress, training_sets
+from spark_accel.bench.interruption import UntilInterrupted
 from spark_accel.bench.options import Options
 from spark_accel.bench.spark_session import session
 from spark_accel.daemon import devices
@@ -77,21 +78,34 @@ def measure(name: str, options: Options) -> dict[str, Any]:
     skipped = [{"title": scikit.title, "reason": missing}] if missing else []
     asked = tuple(one for one in options.peers if not (missing and one == scikit.name))
     device = _device(options)
-    with tempfile.TemporaryDirectory(prefix="spark-accel-bench-") as folder:
+    fits: list[_Fits] = []
+    growth: list[dict[str, Any]] = []
+    blas, kernels = "", None
+    rounds = UntilInterrupted()
+    with rounds, tempfile.TemporaryDirectory(prefix="spark-accel-bench-") as folder:
         path = Path(folder)
         conf = {"spark.driver.memory": "10g", **_accel_conf(options)}
         with session(path, options.threads, True, conf) as spark:
             blas = _blas(spark) if "mllib" in asked else ""
-            fits = [_Fits(spark, work, path, options, asked).measure() for work in works]
-            growth = [one for work in works if work.grows for one in _growth(spark, work, path, options)]
+            for work in works:
+                fits.append(_Fits(spark, work, path, options, asked))
+                fits[-1].measure()
+            for work in works:
+                if work.grows:
+                    growth.extend(_growth(spark, work, path, options))
+    if not rounds.interrupted:
+        with rounds:
+            kernels = estimator_kernels.measure(name, options.scale, device)
+    measured = [one.facts() for one in fits if one.turns["ours"]]
     return {
+        **rounds.mark(measured),
         "threads": options.threads,
         "blas": blas,
-        "fits": fits,
+        "fits": measured,
         "growth": growth,
-        "kernels": estimator_kernels.measure(name, options.scale, device),
+        "kernels": kernels,
         "skipped": skipped
-        + [{"title": f"scikit-learn's {one['title']}", "reason": one["failed"]} for one in fits if one["failed"]],
+        + [{"title": f"scikit-learn's {one['title']}", "reason": one["failed"]} for one in measured if one["failed"]],
     }
 
 
@@ -123,39 +137,46 @@ class _Fits:
         self._jvm: Any = spark._jvm
         self._path = work.data(folder, options.scale)
         self._daemon = _Daemon(spark.conf.get("spark.accel.daemon.socket") or "")
+        self._rows, self._features, self._failed = 0, 0, ""
+        self._where: list[dict[str, float]] = []
+        self.turns: dict[str, list[float]] = {"ours": [], "mllib": [], "scikit-learn": []}
 
-    def measure(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """Seconds of each contender's turns, and where ours went."""
+        return {
+            "title": self._work.title, "rows": self._rows, "features": self._features, "target": self._work.target,
+            "turns": self.turns, "where": self._where, "failed": self._failed,
+        }  # fmt: skip
+
+    def measure(self) -> None:
+        """Takes the turns."""
         work = self._work
         data = training_sets.read(self._spark, self._path).cache()
-        rows, features = data.count(), len(data.head(1)[0].features)
+        self._rows, self._features = data.count(), len(data.head(1)[0].features)
         ours = partial(OURS[work.estimator](**work.params).fit, data)
-        turns: dict[str, list[float]] = {"ours": [], "mllib": [], "scikit-learn": []}
-        where: list[dict[str, float]] = []
         stock = partial(work.estimator(**work.params).fit, data)
         scikit = _Scikit(partial(work.peer, self._path)) if work.peer and "scikit-learn" in self._asked else None
         self._seconds_of(ours)
         if scikit is not None:
             self._seconds_of(scikit.fit)
         for number in range(self._options.rounds):
-            progress.say(f"{work.title}, {rows:,} x {features}, round {number + 1} of {self._options.rounds}")
+            size = f"{self._rows:,} x {self._features}"
+            progress.say(f"{work.title}, {size}, round {number + 1} of {self._options.rounds}")
             before = self._counts()
-            turns["ours"].append(self._seconds_of(ours))
+            seconds = self._seconds_of(ours)
             spent = {key: value - before.get(key, 0.0) for key, value in self._counts().items()}
-            where.append(_parts(turns["ours"][-1], spent, self._options.threads))
+            self._where.append(_parts(seconds, spent, self._options.threads))
+            self.turns["ours"].append(seconds)
             if "mllib" in self._asked and number < work.stock_rounds:
                 if number == 0 and work.stock_rounds > 1:
                     self._seconds_of(stock)
-                turns["mllib"].append(self._seconds_of(stock))
+                self.turns["mllib"].append(self._seconds_of(stock))
             if scikit is not None:
                 seconds = self._seconds_of(scikit.fit)
+                self._failed = scikit.failed
                 if not scikit.failed:
-                    turns["scikit-learn"].append(seconds)
+                    self.turns["scikit-learn"].append(seconds)
         data.unpersist(blocking=True)
-        return {
-            "title": work.title, "rows": rows, "features": features, "target": work.target,
-            "turns": turns, "where": where, "failed": scikit.failed if scikit else "",
-        }  # fmt: skip
 
     def _seconds_of(self, fit: Callable[[], object]) -> float:
         self._jvm.System.gc()  # what the one has left is not to be collected while the other runs
@@ -190,17 +211,15 @@ class _Scikit:
             return None
 
 
-def _growth(spark: SparkSession, work: Work, folder: Path, options: Options) -> list[dict[str, Any]]:
-    found = []
+def _growth(spark: SparkSession, work: Work, folder: Path, options: Options) -> Iterator[dict[str, Any]]:
     for times in _GROWTH:
         data = training_sets.read(spark, work.data(folder, options.scale * times)).cache()
         rows = data.count()
         progress.say(f"{work.title}, {rows:,} rows")
         fit = partial(OURS[work.estimator](**work.params).fit, data)
         _timed(fit)
-        found.append({"title": work.title, "rows": rows, "turns": [_timed(fit) for _ in range(options.rounds)]})
+        yield {"title": work.title, "rows": rows, "turns": [_timed(fit) for _ in range(options.rounds)]}
         data.unpersist(blocking=True)
-    return found
 
 
 def _timed(fit: Callable[[], object]) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 from spark_accel.bench import peers, power, progress
 from spark_accel.bench.contender import Job
 from spark_accel.bench.contender_process import ContenderError, ContenderProcess, closing
+from spark_accel.bench.interruption import UntilInterrupted
 from spark_accel.bench.network_inputs import NetworkInputs, prepare
 from spark_accel.bench.options import Options
 
@@ -31,14 +32,17 @@ def measure(options: Options) -> dict[str, Any]:
         processes = [ContenderProcess(one, _job(one, inputs, options, Path(name))) for one in wanted]
         with closing(processes):
             contenders = [_Measured(process, inputs) for process in processes]
-            for one in contenders:
-                one.load()
             meter = power.find(options.watts)
             arithmetic: list[list[float]] = []
-            for batch in options.batches:
-                arithmetic += _take_turns(contenders, batch, options, meter)
-            profile = contenders[0].profile(min(_PROFILED_BATCH, max(options.batches)))
+            profile = None
+            with UntilInterrupted() as rounds:
+                for one in contenders:
+                    one.load()
+                for batch in options.batches:
+                    _take_turns(contenders, batch, options, meter, arithmetic)
+                profile = contenders[0].profile(min(_PROFILED_BATCH, max(options.batches)))
     return {
+        **rounds.mark(contenders[0].turns),
         "network": inputs.name,
         "images": inputs.photographs,
         "random_weights": inputs.is_random,
@@ -85,7 +89,7 @@ class _Measured:
     def __init__(self, process: ContenderProcess, inputs: NetworkInputs) -> None:
         self._process, self._inputs = process, inputs
         self._title = "spark-accel int8" if process.name == peers.OURS else peers.peer(process.name).title
-        self._turns: dict[str, list[dict[str, Any]]] = {}
+        self.turns: dict[str, list[dict[str, Any]]] = {}
         self._about, self._failed = "", ""
         self._top1: dict[str, int] | None = None
 
@@ -110,11 +114,11 @@ class _Measured:
             turn["watts"] = meter.watts(before, time.perf_counter() - start)
             if batch > 1:
                 del turn["milliseconds"]
-            self._turns.setdefault(str(batch), []).append(turn)
+            self.turns.setdefault(str(batch), []).append(turn)
 
     def arithmetic(self, seconds: float) -> list[float]:
         """The milliseconds of calls that multiply in registers for as long as one image takes."""
-        milliseconds = statistics.median(self._turns["1"][-1]["milliseconds"])
+        milliseconds = statistics.median(self.turns["1"][-1]["milliseconds"])
         found: list[float] = self._ask(
             lambda: self._process.ask("arithmetic", milliseconds=milliseconds, seconds=seconds)
         )
@@ -131,7 +135,7 @@ class _Measured:
             "about": self._about,
             "failed": self._failed,
             "top1": self._top1,
-            "turns": self._turns,
+            "turns": self.turns,
         }
 
     def _ask(self, question: Any) -> Any:  # noqa: ANN401 - JSON
@@ -147,12 +151,13 @@ class _Measured:
             return None
 
 
-def _take_turns(contenders: list[_Measured], batch: int, options: Options, meter: power.Meter) -> list[list[float]]:
-    """Gives, for one image, the milliseconds of arithmetic alone in each round, which has a turn, too."""
+def _take_turns(
+    contenders: list[_Measured], batch: int, options: Options, meter: power.Meter, arithmetic: list[list[float]]
+) -> None:
+    """For one image arithmetic alone has a turn in each round, too: its milliseconds are added to `arithmetic`."""
     seconds = (
         max(options.seconds, _SECONDS_OF_LATENCY if options.seconds >= 1 else 0) if batch == 1 else options.seconds
     )
-    arithmetic: list[list[float]] = []
     for one in contenders:
         one.set_up(batch)
     for number in range(options.rounds):
@@ -161,7 +166,6 @@ def _take_turns(contenders: list[_Measured], batch: int, options: Options, meter
             one.turn(batch, seconds, meter)
         if batch == 1:
             arithmetic.append(contenders[0].arithmetic(seconds))
-    return arithmetic
 
 
 def rates(contender: dict[str, Any], batch: int) -> list[float]:

@@ -21,6 +21,7 @@ from pyspark.sql.functions import broadcast, col
 from spark_accel import endpoint, settings
 from spark_accel.bench import peers, progress, spark_udfs
 from spark_accel.bench.contender import Job
+from spark_accel.bench.interruption import UntilInterrupted
 from spark_accel.bench.network_inputs import NetworkInputs, prepare
 from spark_accel.bench.options import Options
 from spark_accel.bench.spark_session import session
@@ -45,7 +46,9 @@ def measure(options: Options) -> dict[str, Any]:
             "spark.accel.repository": str(inputs.plan.parents[1]),
             **_device(options),
         }
-        with session(folder, options.threads, False, conf) as spark:
+        images, long = 0, None
+        rounds = UntilInterrupted()
+        with rounds, session(folder, options.threads, False, conf) as spark:
             photographs = _Photographs(spark, files)
             series = spark_udfs.BATCH * options.threads  # each task has full batches, which some networks are padded to
             images = series * max(1, round(_IMAGES * options.scale / series))
@@ -56,8 +59,10 @@ def measure(options: Options) -> dict[str, Any]:
                 for one in contenders:
                     one.run(spark, few)
                     one.turn(spark, rows, images)
-            long = _long_run(spark, contenders[0], photographs, options) if options.rows else None
+            if options.rows:
+                long = _long_run(spark, contenders[0], photographs, options)
     return {
+        **rounds.mark(contenders[0].turns),
         "network": inputs.name,
         "images": f"{len(files)} photographs",
         "threads": options.threads,
@@ -73,14 +78,14 @@ class _Contender:
 
     def __init__(self, name: str, title: str, function: Callable[[], Callable[[str], Column]]) -> None:
         self._name, self._title, self._make = name, title, function
-        self._turns: list[dict[str, float]] = []
+        self.turns: list[dict[str, float]] = []
         self._failed = ""
 
     def turn(self, spark: SparkSession, rows: DataFrame, images: int) -> None:
         """Measures how long it takes to classify all rows, unless it has failed."""
         seconds = self.run(spark, rows)
         if not self._failed:
-            self._turns.append({"images": images, "seconds": seconds})
+            self.turns.append({"images": images, "seconds": seconds})
 
     def run(self, spark: SparkSession, rows: DataFrame) -> float:
         """Seconds to classify all rows; 0.0 once it has failed, save that our own failure is one of the bench.
@@ -101,7 +106,7 @@ class _Contender:
         return time.perf_counter() - start
 
     def facts(self) -> dict[str, Any]:
-        return {"name": self._name, "title": self._title, "turns": self._turns, "failed": self._failed}
+        return {"name": self._name, "title": self._title, "turns": self.turns, "failed": self._failed}
 
 
 def _contenders(inputs: NetworkInputs, options: Options, folder: Path) -> tuple[list[_Contender], list[dict[str, str]]]:

@@ -66,8 +66,11 @@ BENCHES = {
 _ENDING_SECONDS = 100.0
 
 
-def run(name: str, options: Options) -> dict[str, Any]:
-    """The result of a bench, or {"failed": reason}. Interrupted, it ends all of the bench's processes first."""
+def run(name: str, options: Options, results: dict[str, Any]) -> None:
+    """Adds the result of a bench, or {"failed": reason}, to `results`.
+
+    Interrupted, it ends all of the bench's processes and adds what the rounds gave that had ended, if there are any.
+    """
     bench = BENCHES[name]
     progress.say(f"== {name}: {bench.what}")
     for one in map(peers.peer, bench.peers):
@@ -90,11 +93,19 @@ def run(name: str, options: Options) -> dict[str, Any]:
             process.wait()
         except BaseException:
             _end(process)
+            if _has_result(process, file):
+                results[name] = json.loads(file.read_text(encoding="utf-8"))
+            else:
+                progress.say(f"{name}: interrupted before a round had ended: there is no result")
             raise
-        if process.returncode == 0 and file.is_file():
-            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            return found
-    return {"failed": f"its process ended with status {process.returncode}, see above"}
+        if _has_result(process, file):
+            results[name] = json.loads(file.read_text(encoding="utf-8"))
+        else:
+            results[name] = {"failed": f"its process ended with status {process.returncode}, see above"}
+
+
+def _has_result(process: "subprocess.Popen[str]", file: Path) -> bool:
+    return process.returncode == 0 and file.is_file()
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

@@ -1,7 +1,7 @@
 """What results say in tables and in a line, ready to be shown: on a terminal, in Markdown, on a page."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from spark_accel.bench import fit_tables, network_tables, spark_tables
@@ -14,6 +14,7 @@ _MAKERS: dict[str, tuple[Callable[..., list[Table]], Callable[..., list[Headline
     "naive-bayes": (fit_tables.tables, fit_tables.headlines),
     "spark": (spark_tables.tables, spark_tables.headlines),
 }
+_INTERRUPTED = "interrupted: these are the rounds that had ended before"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ def shown(bench: str, result: dict[str, Any]) -> Shown:
         return Shown(bench, failed=result["failed"])
     if bench in _MAKERS:
         make_tables, make_headlines = _MAKERS[bench]
-        return Shown(bench, make_tables(result), make_headlines(result))
-    tables = [Table(**table) for table in result.get("tables", [])]
-    return Shown(bench, tables, [Headline(**one) for one in result.get("headlines", [])])
+        tables, headlines = make_tables(result), make_headlines(result)
+    else:
+        tables = [Table(**table) for table in result.get("tables", [])]
+        headlines = [Headline(**one) for one in result.get("headlines", [])]
+    if result.get("interrupted"):
+        tables = [replace(table, notes=[*table.notes, _INTERRUPTED]) for table in tables]
+    return Shown(bench, tables, headlines)

@@ -108,7 +108,7 @@ def _run(
     benches, interrupted = document["benches"], False
     try:
         for name in names:
-            benches[name] = suite.run(name, asked)
+            suite.run(name, asked, benches)
             if json_file is not None:
                 with suppress(ConfigurationError):  # it is tried once more at the end
                     results.write(document, json_file)
