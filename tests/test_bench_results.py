@@ -15,6 +15,7 @@ from test_bench import launched, run, turn
 from spark_accel.bench import fits, machine, network_tables, random_network, results, spark_udfs, terminal
 from spark_accel.bench.network_inputs import prepare
 from spark_accel.bench.options import Options
+from spark_accel.bench.shown import Table
 from spark_accel.errors import ConfigurationError
 
 
@@ -187,6 +188,11 @@ def test_damaged_results_are_refused_in_one_line_that_names_the_file(
     assert done.stderr.startswith(f"spark-accel: {file} can't be shown")
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_table_of_results_that_has_other_things_than_text_is_damaged() -> None:
+    with pytest.raises(TypeError, match="the table 'of one' has what is not text"):
+        Table("of one", ["", "n"], [["one", 1]])  # type: ignore[list-item]
 
 
 def test_what_only_the_plots_need_is_asked_for_as_well(tmp_path: Path) -> None:

@@ -9,12 +9,17 @@ from spark_accel.bench.summary import Spread
 
 @dataclass(frozen=True)
 class Table:
-    """Cells are text; the first column names what a row is about."""
+    """All is text, or TypeError is raised: results may bring their tables. The first column names what a row is of."""
 
     title: str
     columns: list[str]
     rows: list[list[str]]
     notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        cells = [cell for row in self.rows for cell in row]
+        if not all(isinstance(text, str) for text in (self.title, *self.columns, *cells, *self.notes)):
+            raise TypeError(f"the table {self.title!r} has what is not text")
 
 
 @dataclass(frozen=True)
