@@ -88,6 +88,10 @@ def test_a_peer_that_is_asked_for_and_not_installed_is_refused_with_how_to_insta
         peers.chosen("onnxruntime", ("openvino", "onnxruntime"))
 
 
+def test_the_help_of_a_bench_has_the_names_of_its_peers() -> None:
+    assert "scikit-learn, mllib" in run("kmeans", "--help").stdout
+
+
 def test_peers_that_are_not_installed_are_the_first_lines_of_a_bench(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -34,7 +34,10 @@ def _command(names: tuple[str, ...]) -> Callable[..., None]:
 
     def bench(
         peers: Annotated[
-            str | None, typer.Option(help=f"Some of {','.join(known)}, or none; default: all that are installed.")
+            str | None,
+            typer.Option(
+                help=f"Some of {', '.join(known)} with commas between, or none; default: all that are installed."
+            ),
         ] = None,
         images: Annotated[str, typer.Option(help="Folder of photographs; default: the package's own.")] = "",
         model: Annotated[
