@@ -249,13 +249,18 @@ def test_interrupted_it_leaves_no_process(network: Path, signal_number: int) -> 
     eventually(lambda: not any(map(lives, family)), what="all processes of the bench end")
 
 
-def test_killed_it_leaves_no_process(network: Path) -> None:
+def test_killed_it_leaves_no_process_and_no_folder(
+    network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     bench, family = started(network)
+    assert list(tmp_path.glob("spark-accel-bench-*"))
 
     bench.kill()
     bench.communicate(timeout=60)
 
     eventually(lambda: not any(map(lives, family)), what="all processes of the bench end")
+    assert not list(tmp_path.glob("spark-accel-bench-*"))
 
 
 @pytest.mark.spark

@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,7 +122,7 @@ def main(name: str, file: Path) -> None:
     """The process of one bench."""
     signal.signal(signal.SIGINT, _interrupt)
     options = Options.from_json(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=[file.parent], daemon=True).start()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     bench = BENCHES[name]
     try:
@@ -133,16 +134,19 @@ def main(name: str, file: Path) -> None:
         result = {"failed": f"{error.name} is not installed: pip install 'spark-accel[bench]'"}
     except KeyboardInterrupt:
         sys.exit(130)
-    file.write_text(json.dumps(result), encoding="utf-8")
+    with contextlib.suppress(FileNotFoundError):  # its folder went with who asked for it
+        file.write_text(json.dumps(result), encoding="utf-8")
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(folder: Path) -> None:
+    """Ends this process with its parent, and deletes the folder that is the parent's."""
     with contextlib.suppress(OSError):
         sys.stdin.read()  # ends when the parent does
+    shutil.rmtree(folder, ignore_errors=True)
     os.kill(os.getpid(), signal.SIGINT)
 
 
