@@ -94,19 +94,21 @@ def run(name: str, options: Options, results: dict[str, Any]) -> None:
             process.wait()
         except BaseException:
             _end(process)
-            if _has_result(process, file):
-                results[name] = json.loads(file.read_text(encoding="utf-8"))
+            if found := _result(process, file):
+                results[name] = found
             else:
                 progress.say(f"{name}: interrupted before a round had ended: there is no result")
             raise
-        if _has_result(process, file):
-            results[name] = json.loads(file.read_text(encoding="utf-8"))
-        else:
-            results[name] = {"failed": f"its process ended with status {process.returncode}, see above"}
+        failed = {"failed": f"its process ended with status {process.returncode}, see above"}
+        results[name] = _result(process, file) or failed
 
 
-def _has_result(process: "subprocess.Popen[str]", file: Path) -> bool:
-    return process.returncode == 0 and file.is_file()
+def _result(process: "subprocess.Popen[str]", file: Path) -> dict[str, Any]:
+    """What an ended process has written; empty if it has not."""
+    if process.returncode != 0 or not file.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

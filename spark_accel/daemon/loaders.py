@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from spark_accel import endpoint
+from spark_accel import endpoint, folders
 from spark_accel.errors import ConfigurationError
 
 SYSTEM, EMULATOR = "", "fpga-emulator"
@@ -50,7 +50,7 @@ def _pocl_cache() -> Mapping[str, str]:
     """A cache for PoCL, which offers no device without one, beside the daemon's usual socket, where it can't write its
     own: a container's user may have no home."""
     base = os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME", "/tmp"), ".cache")  # noqa: S108 - PoCL's own
-    if _POCL_CACHE in os.environ or _can_be_written(Path(base)):
+    if _POCL_CACHE in os.environ or not folders.obstacle(Path(base)):
         return {}
     folder = Path(tempfile.gettempdir(), f"spark-accel-{os.getuid()}")
     try:
@@ -58,14 +58,6 @@ def _pocl_cache() -> Mapping[str, str]:
     except ConfigurationError:
         return {}
     return {_POCL_CACHE: str(folder / "pocl")}
-
-
-def _can_be_written(folder: Path) -> bool:
-    try:
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
-    except OSError:
-        return False
-    return existing.is_dir() and os.access(existing, os.W_OK)
 
 
 def _driver() -> Path | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from spark_accel import folders
 from spark_accel.errors import ModelError
 
 _MOST_VERSION = 10**18 - 1  # more digits no version has
@@ -68,15 +69,8 @@ def staging(repository: Path) -> Iterator[Path]:
 
 def check_writable(repository: Path) -> None:
     """Raises ModelError where `staging` plainly would; makes nothing."""
-    absolute = repository.absolute()
-    try:
-        existing = next(path for path in (absolute, *absolute.parents) if path.exists())
-        if existing.is_dir() and os.access(existing, os.W_OK):
-            return
-        reason = f"{existing} can't be" if existing.is_dir() else f"{existing} is no folder"
-    except OSError as error:
-        reason = str(error)
-    raise ModelError(f"the model repository {repository} can't be written: {reason}")
+    if reason := folders.obstacle(repository):
+        raise ModelError(f"the model repository {repository} can't be written: {reason}")
 
 
 def publish(model: Path, repository: Path) -> Path:
