@@ -5,7 +5,6 @@ Spark allows one context a process: a test that wants another configuration runs
 
 import contextlib
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,8 +15,7 @@ import numpy as np
 import plans
 import psutil
 import pytest
-from conftest import eventually
-from nodes import worker_of
+from nodes import end_daemon, worker_of
 from pyspark.sql import SparkSession
 
 from spark_accel import endpoint, jar
@@ -65,11 +63,7 @@ class Node:
         return psutil.Process(worker_of(self.settings))
 
     def stop(self) -> None:
-        socket = self.settings.daemon_socket
-        if endpoint.answers(socket):
-            with contextlib.suppress(psutil.NoSuchProcess):  # it leaves by itself
-                self.daemon().send_signal(signal.SIGTERM)
-        eventually(lambda: not endpoint.answers(socket), what="the daemon ends")
+        end_daemon(self.settings)
 
 
 def write_network(repository: Path, name: str, network: plan.Plan, resize: int, max_batch: int = 8) -> None:
