@@ -137,5 +137,15 @@ def test_equal_rows_are_one_centre_whatever_is_beside_them_in_their_partitions(s
     np.testing.assert_allclose(found, estimator.fit(data).clusterCenters(), atol=1e-6)
 
 
+def test_where_rows_of_whole_numbers_are_equally_far_from_centres_float32_chooses_as_stock(spark: SparkSession) -> None:
+    grid = np.random.default_rng(4).integers(0, 5, (600, 2))
+    data = training_data.frame(spark, [(Vectors.dense(row), 0.0, 1.0) for row in grid])
+    for seed in range(3):
+        estimator = KMeans(k=8, seed=seed, maxIter=3)
+        with on_device(spark, "float32"):
+            found = ours(estimator).fit(data)
+        assert found.summary.trainingCost == pytest.approx(estimator.fit(data).summary.trainingCost, rel=1e-9)
+
+
 def test_every_parameter_of_stock_is_set_by_some_case() -> None:
     assert unset_parameters(KMeans(), {**CASES, **INITIAL}, WITHOUT_EFFECT) == set()

@@ -108,7 +108,8 @@ final private[accel] class PartitionPacker(rows: Rows, packing: Packing, newRegi
   }
 
   /** Moments about a point near the data: a feature's mean in the first rows, or its value if that is the same in all of
-    * them, so that a constant feature has deviations of exactly zero.
+    * them, so that a constant feature has deviations of exactly zero. Where all are whole numbers it is one, too: then
+    * float32 has the deviations exactly, and rows that are equally far from a centre stay so.
     */
   private def moments(sample: Seq[Row], size: Int): DenseMoments = {
     val counted = sample.filter(_.weight > 0)
@@ -192,13 +193,16 @@ private object PartitionPacker {
     var j = 0
     while (j < centre.length) {
       val first = rows(0)(j)
-      var (sum, constant, i) = (0.0, true, 0)
+      var (sum, constant, whole, i) = (0.0, true, true, 0)
       while (i < rows.length) {
-        sum += rows(i)(j)
-        constant &&= rows(i)(j) == first
+        val value = rows(i)(j)
+        sum += value
+        constant &&= value == first
+        whole &&= value == math.rint(value)
         i += 1
       }
-      centre(j) = if (constant) first else sum / rows.length
+      val mean = sum / rows.length
+      centre(j) = if (constant) first else if (whole) math.rint(mean) else mean
       j += 1
     }
     centre
