@@ -103,6 +103,8 @@ def _start(settings: Settings) -> None:
     path = settings.daemon_socket
     log = endpoint.log_path(path)
     python = settings.daemon_python or sys.executable
+    if os.sep in python:  # it names a file, from here, and not a program of PATH
+        python = str(Path.cwd() / python)
     with _opened(log) as output:
         before = output.tell()
         try:

@@ -139,6 +139,18 @@ def test_a_python_that_is_not_there_is_named(settings: Settings) -> None:
         launch.ensure(override(settings, daemon_python="/no/python"))
 
 
+def test_a_relative_python_is_one_of_the_folder_of_whoever_starts_the_daemon(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "environment" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o700)
+    monkeypatch.chdir(tmp_path)
+
+    assert launch.ensure(override(settings, daemon_python="environment/python")).started
+
+
 def test_a_python_without_the_package_fails_at_once_with_its_own_words(settings: Settings, tmp_path: Path) -> None:
     venv.create(tmp_path / "bare", with_pip=False)
     python = str(tmp_path / "bare" / "bin" / "python")
