@@ -4,10 +4,12 @@
 // gradient are double, too, except those of dense float32 rows where the host says so: then they are float in sums of
 // SHORT rows, which are added up in double. That takes half the time, and over many rows the errors cancel.
 // `width` is the number of classes, filled up to a multiple of LANES; `packed` and `bias` are as scores.h wants them. A
-// work item has SCRATCH_LENGTH doubles of scratch: [BLOCK + ROWS][width] for a block's margins, which become multipliers,
-// then, of float32 rows, [BLOCK][width] floats for these. A slice's partial is the gradient, [classes][stride] or, of
-// sparse rows, [features][width]; then [width] sums of the multipliers, then the loss.
-#define SCRATCH_LENGTH(width) ((BLOCK + ROWS + BLOCK / 2) * (long)(width))
+// work item has SCRATCH_LENGTH doubles of scratch: [ROWS][PITCH] for CHUNK features of a tile of float32 rows in double,
+// then [BLOCK + ROWS][width] for a block's margins, which become multipliers, then, of float32 rows, [BLOCK][width] floats
+// for these. A slice's partial is the gradient, [classes][stride] or, of sparse rows, [features][width]; then [width] sums
+// of the multipliers, then the loss.
+#define PITCH (CHUNK + 8)  // a line more: lines of rows a power of two apart push each other out of the cache
+#define SCRATCH_LENGTH(width) (ROWS * PITCH + (BLOCK + ROWS + BLOCK / 2) * (long)(width))
 
 #define PRODUCT double
 #define PRODUCTV doublev
@@ -84,26 +86,84 @@ HELPER double softmax(__global double *margins, int width, int label, double wei
     return weight * (log_of(total) + loss_of_label);
 }
 
-// All classes' margins of ROWS rows.
-HELPER void margins_of_tile(
-    __global const stored *x, int stride, int steps, __global const double *packed, __global const double *bias, int width,
-    __global double *margins)
+// Adds `count` features' part to the margins of ROWS rows for two blocks of LANES classes, whose coefficients are
+// `block_length` apart.
+HELPER void add_to_margins_of_two_blocks(
+    __global const double *x, long pitch, int count, __global const double *packed, long block_length,
+    __global double *margins, int width)
 {
     doublev first[ROWS], second[ROWS];
-    int c = 0;
-    for (; c + 2 * LANES <= width; c += 2 * LANES) {
-        scores_of_two_blocks(x, stride, steps, packed + (long)c * steps, bias + c, first, second);
+    #pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        first[r] = LOADD(margins + (long)r * width);
+        second[r] = LOADD(margins + (long)r * width + LANES);
+    }
+    for (int j = 0; j < count; j++) {
+        const doublev c = LOADD(packed + (long)j * LANES);
+        const doublev d = LOADD(packed + block_length + (long)j * LANES);
         #pragma unroll
         for (int r = 0; r < ROWS; r++) {
-            STOREV(margins + (long)r * width + c, first[r]);
-            STOREV(margins + (long)r * width + c + LANES, second[r]);
+            const doublev value = (doublev)(x[r * pitch + j]);
+            first[r] = value * c + first[r];
+            second[r] = value * d + second[r];
         }
     }
-    if (c < width) {
-        scores_of_block(x, stride, steps, packed + (long)c * steps, bias + c, first);
+    #pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        STOREV(margins + (long)r * width, first[r]);
+        STOREV(margins + (long)r * width + LANES, second[r]);
+    }
+}
+
+// The same for one block.
+HELPER void add_to_margins_of_block(
+    __global const double *x, long pitch, int count, __global const double *packed, __global double *margins, int width)
+{
+    doublev sums[ROWS];
+    #pragma unroll
+    for (int r = 0; r < ROWS; r++)
+        sums[r] = LOADD(margins + (long)r * width);
+    for (int j = 0; j < count; j++) {
+        const doublev c = LOADD(packed + (long)j * LANES);
         #pragma unroll
         for (int r = 0; r < ROWS; r++)
-            STOREV(margins + (long)r * width + c, first[r]);
+            sums[r] = (doublev)(x[r * pitch + j]) * c + sums[r];
+    }
+    #pragma unroll
+    for (int r = 0; r < ROWS; r++)
+        STOREV(margins + (long)r * width, sums[r]);
+}
+
+// All classes' margins of ROWS rows, of CHUNK features at a time: these are made double once, not with each block, and
+// stay in the first cache. `tile` is [ROWS][PITCH] for them.
+HELPER void margins_of_tile(
+    __global const stored *values, int stride, int steps, __global const double *packed, __global const double *bias,
+    int width, __global double *tile, __global double *margins)
+{
+    for (int r = 0; r < ROWS; r++)
+        for (int c = 0; c < width; c += LANES)
+            STOREV(margins + (long)r * width + c, LOADD(bias + c));
+    for (int start = 0; start < steps; start += CHUNK) {
+        const int count = steps - start < CHUNK ? steps - start : CHUNK;
+#if DOUBLE
+        __global const double *x = values + start;
+        const long pitch = stride;
+#else
+        __global const double *x = tile;
+        const long pitch = PITCH;
+        for (int r = 0; r < ROWS; r++)
+            for (int j = 0; j < count; j += LANES) {
+                STOREV(tile + r * PITCH + j, LOADW(values + (long)r * stride + start + j));
+                PREFETCH(values + (long)(r + ROWS) * stride + start + j);
+            }
+#endif
+        __global const double *coefficients = packed + (long)start * LANES;
+        int c = 0;
+        for (; c + 2 * LANES <= width; c += 2 * LANES)
+            add_to_margins_of_two_blocks(
+                x, pitch, count, coefficients + (long)c * steps, (long)steps * LANES, margins + c, width);
+        if (c < width)
+            add_to_margins_of_block(x, pitch, count, coefficients + (long)c * steps, margins + c, width);
     }
 }
 
@@ -125,12 +185,14 @@ INNER void multinomial_slice(
 {
     const int width = (classes + LANES - 1) / LANES * LANES;
     __global double *multiplier_sums = partial + (long)classes * stride;
+    __global double *tile = scratch;
+    scratch += ROWS * PITCH;
     double loss = 0.0;
     for (int first = 0; first < rows; first += block) {
         const int count = rows - first < block ? rows - first : block;
         __global const stored *x = values + (long)first * stride;
         for (int r = 0; r < count; r += ROWS)
-            margins_of_tile(x + (long)r * stride, stride, steps, packed, bias, width, scratch + (long)r * width);
+            margins_of_tile(x + (long)r * stride, stride, steps, packed, bias, width, tile, scratch + (long)r * width);
         for (int r = 0; r < count; r++)
             loss += softmax(
                 scratch + (long)r * width, width, labels[first + r], weights ? weights[first + r] : 1.0);

@@ -51,7 +51,7 @@ class Logistic:
         sparse, program = data.rows.sparse, self.program
         lanes = -(-classes // program.lanes) * program.lanes
         gradient = features * lanes if sparse else classes * stride(features)
-        tile = program.defines["ROWS"]
+        tile, chunk, most = (program.defines[name] for name in ("ROWS", "CHUNK", "BLOCK"))
         bias = np.full(lanes, -np.inf)  # margins may be so large that no finite one is below them all
         bias[:classes] = intercepts
         parameters = (
@@ -65,7 +65,7 @@ class Logistic:
             Call(program, "multinomial", data, parameters),
             gradient + lanes + 1,
             lambda chunk: check_labels(chunk, classes),
-            (program.defines["BLOCK"] * 3 // 2 + program.defines["ROWS"]) * lanes * 8,
+            8 * (tile * (chunk + 8) + (most * 3 // 2 + tile) * lanes),
         )
 
         def made(found: Float64) -> LogisticSums:
