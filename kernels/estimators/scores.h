@@ -5,29 +5,38 @@
 // rows behind the last one may be read. Sparse: coefficients lie as [feature][block][LANES].
 // Sets beyond the last have no coefficients, and a bias below all scores.
 // Loops over tiles are single ones: compilers keep the arrays of nested ones in memory. Meanwhile the next tile is
-// fetched, a line of it with each feature, or the next tile would begin by waiting for memory.
+// fetched, a line of it at a time, or the next tile would begin by waiting for memory.
 #define PREFETCH_NEXT_TILE(x, stride, j) PREFETCH((x) + ROWS * (stride) + (j) * 16)
 
+// Of two sums a row, since in a sum each product waits for the one before. They are this function's own: `scores` might
+// be memory that x or packed lie in.
 HELPER void scores_of_block(
-    __global const stored *x, long stride, int steps, __global const real *packed, __global const real *bias,
-    realv sums[ROWS])
+    __global const real *x, long stride, int steps, __global const real *packed, __global const real *bias,
+    realv scores[ROWS])
 {
+    realv even[ROWS], odd[ROWS];
+    #pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        even[r] = LOADV(bias);
+        odd[r] = (realv)(0);
+    }
+    for (int j = 0; j < steps; j += 2) {
+        const realv c = LOADV(packed + (long)j * LANES);
+        PREFETCH_NEXT_TILE(x, stride, j / 2);
+        const realv d = LOADV(packed + (long)j * LANES + LANES);
+        #pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            even[r] = (realv)(x[r * stride + j]) * c + even[r];
+            odd[r] = (realv)(x[r * stride + j + 1]) * d + odd[r];
+        }
+    }
     #pragma unroll
     for (int r = 0; r < ROWS; r++)
-        sums[r] = LOADV(bias);
-    for (int j = 0; j < steps; j += 4)
-        #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const realv c = LOADV(packed + (long)(j + i) * LANES);
-            PREFETCH_NEXT_TILE(x, stride, j + i);
-            #pragma unroll
-            for (int r = 0; r < ROWS; r++)
-                sums[r] = (realv)((real)x[r * stride + j + i]) * c + sums[r];
-        }
+        scores[r] = even[r] + odd[r];
 }
 
 HELPER void scores_of_two_blocks(
-    __global const stored *x, long stride, int steps, __global const real *packed, __global const real *bias,
+    __global const real *x, long stride, int steps, __global const real *packed, __global const real *bias,
     realv first[ROWS], realv second[ROWS])
 {
     #pragma unroll
@@ -42,7 +51,7 @@ HELPER void scores_of_two_blocks(
         const realv d = LOADV(packed_second + (long)j * LANES);
         #pragma unroll
         for (int r = 0; r < ROWS; r++) {
-            const realv value = (realv)((real)x[r * stride + j]);
+            const realv value = (realv)(x[r * stride + j]);
             first[r] = value * c + first[r];
             second[r] = value * d + second[r];
         }
