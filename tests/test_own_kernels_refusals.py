@@ -83,6 +83,21 @@ def test_a_plain_include_is_the_compilers_matter(daemon: Daemon) -> None:
             "is 'double*', and 'x' is FP32 in config.pbtxt, which is 'float'",
         ),
         (
+            "__kernel void wrong(read_only image2d_t x, __global float *y, int n) {}",
+            {},
+            "is 'image2d_t', and 'x', a tensor of config.pbtxt, stands there: check 'arguments', or declare '__",
+        ),
+        (
+            "typedef long count; __kernel void wrong(__global float *x, __global float *y, count n) {}",
+            {},
+            "is 'count', and 'n' is INT32 in config.pbtxt, which is 'int'",
+        ),
+        (
+            "__kernel void wrong(__global float *x, __global float *y, int4 n) {}",
+            {},
+            "is 'int4', and 'n' is INT32 in config.pbtxt, which is 'int'",
+        ),
+        (
             "__kernel void wrong(__local float *x, __global float *y, int n) {}",
             {},
             "in local memory: declare it inside",

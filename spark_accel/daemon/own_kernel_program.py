@@ -48,7 +48,7 @@ _INCLUDE = re.compile(
     r"""(?:/\*|(?:include|include_next|import|embed)\b[ \t\v\f\0]*(?P<file>"[^"\n]*"|<[^>\n]*>|[^\n]*))"""
 )
 _SPLICE = re.compile(r"(?:\\|\?\?/)[ \t\f\v]*(?:\r\n|\r|\n)")
-_TYPE = re.compile(r"(?:(unsigned) )?([a-z]+?)(?:2|3|4|8|16)?(\*?)")
+_TYPE = re.compile(r"(?:(unsigned) )?([a-z]+?)(2|3|4|8|16)?\*?")
 
 
 def load(folder: Path, definition: Definition, context: cl.Context) -> tuple[cl.Program, cl.Kernel]:
@@ -172,18 +172,23 @@ def _check_argument(kernel: cl.Kernel, index: int, name: str, definition: Defini
     except cl.Error:  # of a binary, drivers need not know
         return
     tensor = definition.tensor(name)
+    datatype = tensor.datatype if tensor is not None else definition.scalars[name]
     which = f"Invalid argument: argument {index + 1} of kernel '{definition.kernel}' in {where} is '{declared}'"
     places = cl.kernel_arg_address_qualifier
-    is_buffer = qualifier in (places.GLOBAL, places.CONSTANT)
     if qualifier == places.LOCAL:
         raise BackendError(f"{which} in local memory: declare it inside of the kernel, config.pbtxt can't give it")
+    is_buffer = qualifier in (places.GLOBAL, places.CONSTANT) and declared.endswith("*")  # images are global, too
     if is_buffer != (tensor is not None):
-        kind = "a tensor" if tensor is not None else "a scalar"
-        raise BackendError(f"{which}, and '{name}', {kind} of config.pbtxt, stands there: check 'arguments'")
-    datatype = tensor.datatype if tensor is not None else definition.scalars[name]
+        kind, wanted = ("a scalar", "{}") if tensor is None else ("a tensor", "__global {} *")
+        raise BackendError(
+            f"{which}, and '{name}', {kind} of config.pbtxt, stands there: check 'arguments', or declare"
+            f" '{wanted.format(_TYPES[datatype])}'"
+        )
     match = _TYPE.fullmatch(declared)
     element = f"{'u' * bool(match[1])}{match[2]}" if match else ""
-    if element in _TYPES.values() and element != _TYPES[datatype]:
+    # A tensor may be one of structs. Of a scalar's type that the source defines, drivers need not see the size.
+    fits = element == _TYPES[datatype] or (tensor is not None and element not in _TYPES.values())
+    if not fits or (tensor is None and match is not None and match[3]):
         raise BackendError(f"{which}, and '{name}' is {datatype} in config.pbtxt, which is '{_TYPES[datatype]}'")
 
 
