@@ -3,7 +3,7 @@
 Decoding and scaling are `images.py`'s; what happens to a cell that can't be read is `partition.py`'s.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ UInt8 = npt.NDArray[np.uint8]
 Reader = Callable[[pa.Scalar, NetworkFacts, UInt8], None]
 """Reads a cell (a pyarrow scalar, not null) into uint8 [height, width, 3]; raises DecodeError, saying why it can't."""
 
-_IMAGE_FIELDS = {"height", "width", "nChannels", "mode", "data"}
+_NUMBERS = ("height", "width", "nChannels", "mode")
 
 
 def reader(column: pa.DataType) -> Reader:
@@ -31,9 +31,9 @@ def reader(column: pa.DataType) -> Reader:
 
     A tinyint holds the eight bits of a pixel, as a Java byte does: -1 is 255.
     """
-    if pa.types.is_null(column) or pa.types.is_binary(column) or pa.types.is_large_binary(column):
+    if _is_binary(column):
         return _encoded
-    if pa.types.is_struct(column) and {field.name for field in column} >= _IMAGE_FIELDS:
+    if pa.types.is_struct(column) and _is_image({field.name: field.type for field in column}):
         return _image_struct
     levels, element = 0, column
     while _is_list(element):
@@ -46,6 +46,16 @@ def reader(column: pa.DataType) -> Reader:
     )
 
 
+def _is_binary(column: pa.DataType) -> bool:
+    return bool(pa.types.is_null(column) or pa.types.is_binary(column) or pa.types.is_large_binary(column))
+
+
+def _is_image(fields: Mapping[str, pa.DataType]) -> bool:
+    numbers = [fields.get(name, pa.bool_()) for name in _NUMBERS]  # a boolean is neither
+    are_whole = all(pa.types.is_integer(number) or pa.types.is_null(number) for number in numbers)
+    return are_whole and _is_binary(fields.get("data", pa.bool_()))
+
+
 def _is_list(column: pa.DataType) -> bool:
     return bool(pa.types.is_list(column) or pa.types.is_large_list(column))
 
@@ -56,7 +66,7 @@ def _encoded(cell: pa.Scalar, network: NetworkFacts, out: UInt8) -> None:
 
 def _image_struct(cell: pa.Scalar, network: NetworkFacts, out: UInt8) -> None:
     data = cell["data"].as_buffer()
-    fields = {name: cell[name].as_py() for name in _IMAGE_FIELDS - {"data"}}
+    fields = {name: cell[name].as_py() for name in _NUMBERS}
     fields["data"] = None if data is None else memoryview(data)
     images.fit_struct(fields, network.height, network.width, network.resize, out)
 

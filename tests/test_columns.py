@@ -28,6 +28,11 @@ def nested(element: pa.DataType) -> pa.DataType:
     return pa.list_(pa.list_(pa.list_(element)))
 
 
+def image_type(**changed: pa.DataType) -> pa.DataType:
+    numbers = dict.fromkeys(("height", "width", "nChannels", "mode"), pa.int32())
+    return pa.struct(list(({**numbers, "data": pa.binary()} | changed).items()))
+
+
 @pytest.mark.parametrize("element", INTEGERS, ids=str)
 def test_nested_and_flat_arrays_of_any_integers_hold_pixels(element: pa.DataType) -> None:
     values = PIXELS.view(np.int8) if element == pa.int8() else PIXELS
@@ -66,6 +71,7 @@ def test_image_structs_are_read_with_what_else_is_in_them() -> None:
 
 def test_a_column_of_nothing_but_nulls_is_taken() -> None:
     assert reader(pa.null())
+    assert reader(image_type(height=pa.null(), data=pa.null()))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +82,9 @@ def test_a_column_of_nothing_but_nulls_is_taken() -> None:
         pa.list_(pa.float32()),
         pa.list_(pa.list_(pa.int16())),
         pa.struct([("data", pa.binary())]),
+        image_type(data=pa.list_(pa.int8())),
+        image_type(height=pa.float64()),
+        image_type(mode=pa.string()),
     ],
     ids=str,
 )
