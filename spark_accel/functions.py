@@ -58,6 +58,14 @@ def kernel(
     Raises ModelError if the repository of the driver's machine has no such kernel, TypeError or ValueError for
     arguments that it can't take. The job fails where the kernel does, or where the arrays of a column differ in length.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"the kernel is {name!r}: expected the name of one in the repository")
+    for column in columns:
+        if not isinstance(column, Column | str):
+            raise TypeError(
+                f"a column of kernel '{name}' is {column!r}: expected a Column or the name of one; scalars, and arrays"
+                " that are the same for all rows, are named, as in rate=0.03"
+            )
     configuration = _configuration(SparkSession.active())
     found = model_store.kernel(settings.from_spark(configuration).repository, name)
     called = rows.plan(found, len(columns), output, values)

@@ -156,6 +156,13 @@ def test_a_kernel_that_writes_out_of_bounds_fails_the_job_by_name(spark: SparkSe
 @pytest.mark.parametrize(
     ("arguments", "values", "error", "said"),
     [
+        ((5, "spot"), {}, TypeError, "the kernel is 5: expected the name of one"),
+        (
+            ("vector_add", "spot", 5),
+            {},
+            TypeError,
+            "a column of kernel 'vector_add' is 5: expected a Column or the name",
+        ),
         (("vector_add", "spot"), {}, TypeError, r"kernel 'vector_add' was given 1 columns, expected 2 \(a, b\): "),
         (("vector_add", "spot", "strike"), {"c": 1}, TypeError, "has no argument 'c'; it takes a, b"),
         (("black_scholes", "spot", "strike", "years", "volatility"), {}, TypeError, "misses argument 'rate'"),

@@ -83,6 +83,7 @@ def test_large_tensors_are_whole(client: Client) -> None:
             r"input 'b' has shape \[2\]: its 'n' is 2, and another input's is 1",
         ),
         ({"a": [1.0], "b": 1.0}, AccelError, "unexpected shape for input 'b'"),
+        ({"a": [1.0], "b": [[1.0], [1.0, 2.0]]}, ValueError, "input 'b' of kernel 'vector_add' is no array: "),
     ],
 )
 def test_what_a_kernel_can_not_take_is_named(
@@ -95,6 +96,8 @@ def test_what_a_kernel_can_not_take_is_named(
 def test_a_scalar_that_is_no_number_is_named(client: Client) -> None:
     with pytest.raises(TypeError, match="scalar 'rate' of kernel 'black_scholes' is 'low', expected a number"):
         client.kernel("black_scholes", **options(1), rate="low")
+    with pytest.raises(TypeError, match="scalar 'rate' of kernel 'black_scholes' is too large for FP32"):
+        client.kernel("black_scholes", **options(1), rate=10**400)
 
 
 def test_an_unknown_kernel_is_named_with_the_nearest(client: Client) -> None:

@@ -92,7 +92,10 @@ def arguments(
 def array(kernel: Definition, name: str, datatype: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
     """A value as input `name`: integers are held against the range of its type. Raises TypeError, ValueError."""
     dtype = dtype_of(kernel, name, datatype)
-    found = np.asarray(value)
+    try:
+        found = np.asarray(value)
+    except ValueError as error:  # of lists of different lengths, for one
+        raise ValueError(f"input '{name}' of kernel '{kernel.model}' is no array: {error}") from None
     if (
         found.size
         and not np.can_cast(found.dtype, dtype, "same_kind")
@@ -135,7 +138,12 @@ def _scalar(kernel: Definition, name: str, value: npt.ArrayLike) -> int | float:
         kind = "an integer" if whole else "a number"
         raise TypeError(f"scalar '{name}' of kernel '{kernel.model}' is {value!r}, expected {kind}")
     if not whole:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise TypeError(
+                f"scalar '{name}' of kernel '{kernel.model}' is too large for {kernel.scalars[name]}"
+            ) from None
     found = int(value)
     if not -(2**63) <= found < 2**63:
         raise TypeError(f"scalar '{name}' of kernel '{kernel.model}' is {found}, more than a request can hold")
