@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -154,9 +155,10 @@ def test_pixels_that_somebody_normalised_are_refused(
         model.predict(x, verbose=0)
 
 
-def test_images_of_another_size_are_refused_with_the_networks(model: ResNet50) -> None:
-    with pytest.raises(ValueError, match=r"takes arrays \['n', 33, 29, 3\], not \[2, 224, 224, 3\]"):
-        model.predict(np.zeros((2, 224, 224, 3), np.uint8))
+@pytest.mark.parametrize("shape", [(2, 224, 224, 3), (33, 29, 3), ()])
+def test_images_of_another_shape_are_refused_with_the_networks(model: ResNet50, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"takes arrays ['n', 33, 29, 3], not {list(shape)}")):
+        model.predict(np.zeros(shape, np.uint8))
 
 
 def test_something_else_than_images_is_refused(model: ResNet50) -> None:
@@ -171,6 +173,11 @@ def test_decoded_predictions_are_best_first_and_ties_by_class(model: ResNet50) -
     decoded = decode_predictions(scores, top=3, model=model)
 
     assert decoded == [[("c9", "class 9", 0.5), ("c2", "class 2", 0.25), ("c4", "class 4", 0.25)]]
+
+
+def test_a_top_below_one_is_refused(model: ResNet50) -> None:
+    with pytest.raises(ValueError, match="top is -1, expected 1 or more"):
+        decode_predictions(np.zeros((1, 11)), top=-1, model=model)
 
 
 def test_predictions_of_another_model_are_refused(model: ResNet50) -> None:

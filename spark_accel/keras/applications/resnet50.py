@@ -49,6 +49,10 @@ class ResNet50:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
         limit = min(batch_size or network.max_batch, network.max_batch)
+        if isinstance(x, (list, tuple)) or hasattr(x, "__array__"):
+            x = np.asarray(x)
+            if x.shape != (0,):  # of an empty list
+                self._check_shape(x)
         batches, total = _batches(x, limit)
         if steps is not None:
             batches, total = itertools.islice(batches, steps), steps
@@ -64,10 +68,13 @@ class ResNet50:
 
     def _checked(self, batch: npt.ArrayLike) -> UInt8:
         pixels = np.asarray(batch)
+        self._check_shape(pixels)
+        return preprocess_input(pixels)
+
+    def _check_shape(self, pixels: npt.NDArray[Any]) -> None:
         expected = (self._network.height, self._network.width, 3)
         if pixels.ndim != 4 or pixels.shape[1:] != expected:
             raise ValueError(f"model '{self._network.name}' takes arrays {['n', *expected]}, not {list(pixels.shape)}")
-        return preprocess_input(pixels)
 
 
 def preprocess_input(x: npt.ArrayLike) -> UInt8:
@@ -96,8 +103,10 @@ def decode_predictions(
     """The `top` best classes of each row of `predict`'s answer, best first: [[(id, label, score), …], …].
 
     `model` says whose classes they are, where they are not ImageNet's: decode_predictions(p, model=model). Raises
-    ValueError where it has another number.
+    ValueError where it has another number, and for a `top` below 1.
     """
+    if top < 1:
+        raise ValueError(f"top is {top}, expected 1 or more")
     network = model._network if isinstance(model, ResNet50) else _open(model)[1]
     scores = np.asarray(preds)
     if scores.ndim != 2 or scores.shape[1] != network.classes:
@@ -124,9 +133,8 @@ def _open(weights: str) -> tuple[Client, NetworkFacts]:
 
 def _batches(x: npt.ArrayLike | Iterable[Batch], batch_size: int) -> tuple[Iterator[npt.ArrayLike], int | None]:
     """The batches of `x`, and how many, where that is known."""
-    if isinstance(x, (list, tuple)) or hasattr(x, "__array__"):
-        images = np.asarray(x)
-        return _parts(images, batch_size), -(-len(images) // batch_size)
+    if isinstance(x, np.ndarray):
+        return _parts(x, batch_size), -(-len(x) // batch_size)
     if isinstance(x, Sized) and hasattr(x, "__getitem__"):  # keras.utils.Sequence, PyDataset
         return (_images(x[number]) for number in range(len(x))), len(x)
     if isinstance(x, Iterable):
