@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from spark_accel.errors import DecodeError
 
@@ -28,6 +28,8 @@ coefficients, 6 bytes for each pixel of its full size. Of more than twice as man
 """
 
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # not those that call other programs (EPS)
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # in 8 bits, by Pillow's names for PNG's grey of few bits
+_PIECE = 2048  # pixels, either side
 _CHANNELS_OF_MODE = {0: 1, 16: 3, 24: 4}  # OpenCV's CV_8UC1, CV_8UC3, CV_8UC4, the only ones that Spark writes
 
 
@@ -48,6 +50,7 @@ def decode(data: bytes | memoryview, height: int, width: int, resize: int, out: 
                 # cost 1 to 3 of 216 photographs their right class, down to twice cost none.
                 image.draft(None, (2 * resize, 2 * resize))
             _check_size(image.width, image.height)
+            _scale_transparent_colour(image)
             image.load()
             return _fit(image, height, width, resize, out)
     except (DecodeError, MemoryError):
@@ -155,11 +158,31 @@ def _without_palette_and_alpha(image: Image.Image) -> Image.Image:
         grey[values == image.info.get("transparency", -1)] = 255
         return Image.fromarray(grey)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        return _over_white(image)
     if image.mode in ("RGB", "L"):
         return image
     if image.mode in ("I", "F"):
         raise DecodeError(f"pixels of 32 bits (mode {image.mode}), whose range nothing tells")
     return image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """The image as RGB, its transparency laid over white, piece by piece: each of the steps makes a copy."""
+    laid = Image.new("RGB", image.size)
+    for top in range(0, image.height, _PIECE):
+        for left in range(0, image.width, _PIECE):
+            box = (left, top, min(left + _PIECE, image.width), min(top + _PIECE, image.height))
+            piece = image.crop(box).convert("RGBA")
+            white = Image.new("RGBA", piece.size, "white")
+            laid.paste(Image.alpha_composite(white, piece).convert("RGB"), box)
+    return laid
+
+
+def _scale_transparent_colour(image: ImageFile.ImageFile) -> None:
+    """Pillow reads a PNG's pixels into 8 bits, and the colour that is transparent as the file has it."""
+    colour = image.info.get("transparency")
+    raw = image.tile[0][3] if image.format == "PNG" and image.tile else None
+    if raw in _GREY_STEPS and isinstance(colour, int):
+        image.info["transparency"] = colour * _GREY_STEPS[raw]
+    elif raw == "RGB;16B" and isinstance(colour, tuple):
+        image.info["transparency"] = tuple(part >> 8 for part in colour)

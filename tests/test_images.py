@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +31,18 @@ def encode(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, format, **options)
     return file.getvalue()
+
+
+def png(size: tuple[int, int], bits: int, colours: int, rows: bytes, transparent: bytes = b"") -> bytes:
+    """A PNG of any kind, of width and height; each of the rows begins with a byte 0."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, bits, colours, 0, 0, 0))
+    extra = chunk(b"tRNS", transparent) if transparent else b""
+    data = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + extra + data
 
 
 def gradient(height: int, width: int) -> UInt8:
@@ -147,12 +161,49 @@ def test_transparent_16_bit_grey_is_white() -> None:
 
 def test_transparency_is_laid_over_white() -> None:
     half = Image.new("RGBA", (300, 300), (255, 0, 0, 128))
+    large = Image.new("RGBA", (2500, 4500), (255, 0, 0, 128))
     palette = Image.new("P", (300, 300), 1)
     palette.putpalette([0, 0, 0, 10, 20, 30])
 
     assert close(decode(encode(half)), np.full((SIDE, SIDE, 3), (255, 127, 127), np.uint8))
+    assert np.array_equal(decode(encode(large)), decode(encode(half)))
     assert np.all(decode(encode(palette, transparency=1)) == 255)
     assert np.all(decode(encode(palette)) == (10, 20, 30))
+
+
+@pytest.mark.parametrize(
+    ("bits", "colours", "row", "transparent", "other"),
+    [
+        (2, 0, b"\x55" * 75, b"\0\x01", b"\0\x02"),
+        (4, 0, b"\x88" * 150, b"\0\x08", b"\0\x88"),
+        (16, 2, bytes([200, 1, 100, 2, 50, 3]) * 300, bytes([200, 1, 100, 2, 50, 3]), bytes([0, 200, 0, 100, 0, 50])),
+    ],
+)
+def test_the_transparent_colour_of_a_png_counts_in_its_own_bits(
+    bits: int, colours: int, row: bytes, transparent: bytes, other: bytes
+) -> None:
+    rows = (b"\0" + row) * 300
+
+    assert np.all(decode(png((300, 300), bits, colours, rows, transparent)) == 255)
+    assert np.array_equal(
+        decode(png((300, 300), bits, colours, rows, other)), decode(png((300, 300), bits, colours, rows))
+    )
+
+
+def test_the_transparency_of_a_large_image_takes_no_more_than_a_copy_of_it() -> None:
+    program = """
+import io, resource
+from PIL import Image
+from spark_accel import images
+file = io.BytesIO()
+Image.new("RGBA", (6000, 6000), (255, 0, 0, 0)).save(file, "PNG", compress_level=1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; the image is in it
+assert images.decode(file.getvalue(), 224, 224, 256).min() == 255
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (6000 * 6000 * 4))
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=300)
+
+    assert float(done.stdout) < 2
 
 
 @pytest.mark.parametrize("mode", ["1", "LA", "YCbCr", "LAB"])
@@ -206,14 +257,8 @@ def test_damage_is_refused_or_decoded_but_never_anything_else(format: str, data:
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 50000, 3000, 8, 2, 0, 0, 0))
-    bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
-
     with pytest.raises(DecodeError, match="50000 x 3000 pixels are more than"):
-        decode(bomb)
+        decode(png((50000, 3000), 8, 2, b"\0"))
 
 
 def resized_header(jpeg: bytes, start_of_frame: int, width: int, height: int) -> bytes:
