@@ -52,6 +52,8 @@ def _kernels(node: Node) -> None:
     install_examples(repository)
     write_kernel(repository, "scaled", SCALED_SOURCE, SCALED)
     write_kernel(repository, "next", source("next", "if (i < n) y[i] = x[i] + 1;").replace("float", "uchar"), BYTES)
+    longs = source("long_next", "if (i < n) y[i] = x[i] + 1;").replace("float", "long")
+    write_kernel(repository, "long_next", longs, VECTOR.replace("TYPE_FP32", "TYPE_INT64"))
     write_kernel(repository, "behind", source("behind", "y[i + 1] = x[i];"))
     (repository / "total" / "1").mkdir(parents=True, exist_ok=True)
     (repository / "total" / "config.pbtxt").write_text(TOTAL)
@@ -194,6 +196,20 @@ def test_the_function_of_spark_4_0_gives_the_same(spark: SparkSession, monkeypat
     monkeypatch.setattr(functions, "_arrow_udf", None)
 
     assert made.select(kernel("scaled", "m", weights=[1, 2]).alias("s")).collect() == here
+
+
+def test_whole_numbers_that_spark_4_0_makes_floats_of_fail_the_job_or_are_as_they_were(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(functions, "_arrow_udf", None)
+    small = spark.createDataFrame([(2**53 - 1,), (None,)], "x bigint").coalesce(1)
+    large = spark.createDataFrame([(2**53 + 1,), (None,)], "x bigint").coalesce(1)
+
+    assert [row.y for row in small.select(kernel("long_next", "x").alias("y")).collect()] == [2**53, None]
+    with pytest.raises(
+        PythonException, match="column 'x' of kernel 'long_next' has nulls and whole numbers of 9007199"
+    ):
+        large.select(kernel("long_next", "x")).collect()
 
 
 _CONNECT = """
