@@ -143,6 +143,11 @@ def test_a_work_size_that_groups_do_not_fill_is_refused_with_the_remedy() -> Non
         binding.bind(made, {"x": (100,)}, {})
 
 
+def test_a_group_without_work_items_is_refused() -> None:
+    with pytest.raises(BindingError, match=r"local_size is \[0\]: a group has at least 1 work item"):
+        binding.bind(read(local_size="n - 4"), {"x": (4,)}, {})
+
+
 @given(st.integers(0, 10**6), st.integers(1, 1000))
 def test_round_up_and_divide_up_are_what_they_say(size: int, step: int) -> None:
     known = {"n": size, "step": step}

@@ -58,8 +58,10 @@ def bind(definition: Definition, shapes: Mapping[str, tuple[int, ...]], paramete
     local_size = _values("local_size", definition.local_size, known) or None
     if math.prod(global_size) > _MOST_ITEMS:
         raise BindingError(f"global_size is {list(global_size)}, more than {_MOST_ITEMS} work items")
+    if local_size and not all(local_size):
+        raise BindingError(f"local_size is {list(local_size)}: a group has at least 1 work item in each dimension")
     for whole, part, size in zip(global_size, local_size or (), definition.global_size, strict=False):
-        if part < 1 or whole % part:
+        if whole % part:
             raise BindingError(
                 f"global_size {list(global_size)} is no multiple of local_size {list(local_size or ())}: write"
                 f" 'round_up({size.text}, {part})' into config.pbtxt, and have the kernel leave items too many alone"
