@@ -3,7 +3,8 @@
 The geometry is torchvision's: the shorter side is scaled to `resize` (bilinear, antialiased), the centre is cut out.
 What normalisation and channel order a network wants is part of the network, not of this file. Choices made here:
 
-- The EXIF orientation is ignored, as Keras and torchvision ignore it: networks were trained that way.
+- The EXIF orientation is ignored, as Keras and torchvision ignore it: networks were trained that way. A TIFF's own is
+  applied, as there: Pillow does so.
 - Transparency is laid over white, as a viewer shows it; the colours hidden under it are arbitrary.
 - 16-bit grey is cut to its high byte; an animation gives its first frame; CMYK is converted without a colour profile.
 """

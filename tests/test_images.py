@@ -221,6 +221,14 @@ def test_the_exif_orientation_is_ignored() -> None:
     assert np.array_equal(decode(encode(image, "JPEG", exif=exif)), decode(encode(image, "JPEG")))
 
 
+def test_the_orientation_of_a_tiff_is_applied() -> None:
+    pixels = gradient(SIDE, SIDE)
+    upright, turned = (encode(Image.fromarray(pixels), "TIFF", tiffinfo={274: tag}) for tag in (1, 3))
+
+    assert np.array_equal(decode(turned), decode(encode(Image.fromarray(pixels[::-1, ::-1]), "TIFF")))
+    assert np.array_equal(decode(upright), decode(encode(Image.fromarray(pixels), "TIFF")))
+
+
 def test_an_empty_cell_is_refused() -> None:
     with pytest.raises(DecodeError, match="empty"):
         decode(b"")
