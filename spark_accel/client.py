@@ -206,19 +206,19 @@ class Client:
             name: Placed(name, spot.tensor.datatype, spot.shape, region.name, spot.offset, spot.nbytes)
             for name, spot in spots.items()
         }
-        for name, tensor in tensors.items():
-            spots[name].array(region.array)[...] = tensor
         inputs = [placed[one.name] for one in kernel.inputs]
         results = [placed[one.name] for one in kernel.outputs if one.name in placed]
         inline = tuple(one.name for one in kernel.outputs if one.name not in placed)
         parameters = {**scalars, "device": device} if device else scalars
         try:
+            for name, tensor in tensors.items():
+                spots[name].array(region.array)[...] = tensor
             answers = self._infer(kernel.model, inputs, inline, parameters, results=results)
             found = dict(zip(inline, answers, strict=True))
+            found |= {one.name: spots[one.name].array(region.array).copy() for one in results}  # may want memory
         except BaseException:
             region.close()  # the daemon may still use it
             raise
-        found |= {one.name: spots[one.name].array(region.array).copy() for one in results}
         self.give_back(region)
         return {one.name: found[one.name] for one in kernel.outputs}
 

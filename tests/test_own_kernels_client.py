@@ -1,6 +1,9 @@
 """Kernels of users from Python: what the client takes, what it gives, what it says when a kernel fails."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -48,6 +51,30 @@ def test_outputs_too_large_for_an_answer_come_by_region(client: Client) -> None:
     y = client.kernel("wide", x=[3])["y"]
 
     assert (y.shape, y[:2].tolist()) == ((2**26 + 1,), [6, 0])
+
+
+_SHORT_OF_MEMORY = """
+import resource
+from spark_accel import client, settings
+node = client.Client(settings.from_environment())
+node.kernel("wide", x=[])
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**28 + 2**27,) * 2)  # for the region, not for a copy too
+try:
+    node.kernel("wide", x=[1])
+except MemoryError:
+    print("regions", len(node._regions))
+node.close()
+"""
+
+
+def test_an_answer_that_the_memory_does_not_hold_leaves_no_region(client: Client) -> None:
+    command = [sys.executable, "-c", _SHORT_OF_MEMORY]
+    environment = os.environ | client._settings.environment()
+
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300)
+
+    assert done.stdout == "regions 0\n", done.stderr
 
 
 def test_a_kernel_that_was_replaced_since_it_was_asked_about_is_an_error(client: Client) -> None:
