@@ -88,10 +88,6 @@ def test_a_peer_that_is_asked_for_and_not_installed_is_refused_with_how_to_insta
         peers.chosen("onnxruntime", ("openvino", "onnxruntime"))
 
 
-def test_the_help_of_a_bench_has_the_names_of_its_peers() -> None:
-    assert "scikit-learn, mllib" in run("kmeans", "--help").stdout
-
-
 def test_peers_that_are_not_installed_are_the_first_lines_of_a_bench(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -104,12 +100,6 @@ def test_peers_that_are_not_installed_are_the_first_lines_of_a_bench(
     assert first.startswith("== resnet50")
     assert second.startswith("ONNX Runtime int8 (static QDQ): skipped, onnxruntime not installed: pip install")
     assert third.startswith("resnet50: ")
-
-
-def test_options_that_a_bench_does_not_take_are_not_said_to_be_its_own() -> None:
-    said = Options(peers=("mllib",), threads=1).shown(suite.BENCHES["kmeans"].takes)
-
-    assert said == "--peers mllib --rounds 5 --threads 1 --scale 1"
 
 
 def test_machine_versions_and_nominal_power_are_told(measured: Path) -> None:
@@ -194,37 +184,6 @@ def test_the_page_loads_nothing(measured: Path) -> None:
     assert "@import" not in text
     assert "url(http" not in text
     assert text.count("<svg") >= 4
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["resnet50", "--peers", "opnvino"], "--peers: 'opnvino' has no part in this; known are openvino"),
-        (["kmeans", "--peers", "openvino"], "'openvino' has no part in this; known are scikit-learn, mllib and none"),
-        (["all", "--peers", "opnvino"], "'opnvino' has no part in this; known are openvino, onnxruntime, tensorflow"),
-        (["resnet50", "--model", "/nowhere"], "--model is '/nowhere': expected an ONNX file that exists"),
-        (["resnet50", "--model", "absent", "--repository", "/nowhere"], "model 'absent' is not in the repository"),
-        (["resnet50", "--images", "/nowhere"], "--images is '/nowhere': expected a folder that exists"),
-        (["resnet50", "--model", "/nowhere.onnx"], "--model is '/nowhere.onnx': expected an ONNX file that exists"),
-        (["resnet50", "--labels", __file__], "--labels needs --images"),
-        (["resnet50", "--images", "/", "--labels", __file__], "expected a CSV with the columns file (in --images) and"),
-        (["resnet50", "--batches", "1,x"], "--batches is '1,x': expected numbers from 1 on"),
-        (["resnet50", "--batches", "0"], "--batches is '0': expected numbers from 1 on"),
-        (["resnet50", "--threads", "9999"], "--threads is 9999: expected 1 to"),
-        (["resnet50", "--rounds", "0"], "--rounds is 0: expected 1 or more"),
-        (["kmeans", "--scale", "0.0001"], "--scale is 0.0001: expected 0.001 or more"),
-        (["kmeans", "--json", "/nowhere/result.json"], "/nowhere/result.json can't be written"),
-        (["report", "/nowhere.json"], "/nowhere.json can't be read as results"),
-        (["report", __file__], "can't be read as results"),
-    ],
-)
-def test_a_mistake_is_one_line_before_anything_is_measured(arguments: list[str], said: str) -> None:
-    done = run(*arguments)
-
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("spark-accel: ")
-    assert said in line
 
 
 def test_a_bench_that_can_not_run_says_why_and_ends_with_status_1(tmp_path: Path) -> None:

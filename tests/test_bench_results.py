@@ -62,9 +62,9 @@ def test_a_bench_that_is_interrupted_keeps_those_that_have_ended(tmp_path: Path)
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("resnet50", "--batches", "1", "--seconds", "0.05"),
+        ("resnet50", "--model", "{network}", "--batches", "1", "--seconds", "0.05"),
         pytest.param(("naive-bayes", "--scale", "0.002"), marks=pytest.mark.spark),
-        pytest.param(("spark", "--scale", "0.05"), marks=pytest.mark.spark),
+        pytest.param(("spark", "--model", "{network}", "--scale", "0.05"), marks=pytest.mark.spark),
     ],
 )
 def test_rounds_that_had_ended_before_an_interrupt_are_a_result_that_says_so(
@@ -72,8 +72,8 @@ def test_rounds_that_had_ended_before_an_interrupt_are_a_result_that_says_so(
 ) -> None:
     network = random_network.write(tmp_path / "tiny.onnx", side=32, thinner=8, stages=1, classes=5)
     file = tmp_path / "result.json"
-    asked = ("--rounds", "100000", "--peers", "none", "--threads", "1", "--model", network, "--json", file)
-    bench = launched("round 2 of", *arguments, *asked)
+    asked = ("--rounds", "100000", "--peers", "none", "--threads", "1", "--json", file)
+    bench = launched("round 2 of", *(text.format(network=network) for text in arguments), *asked)
 
     bench.send_signal(signal.SIGINT)
     printed, said = bench.communicate(timeout=100)

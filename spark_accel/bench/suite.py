@@ -32,7 +32,7 @@ from spark_accel.errors import AccelError
 @dataclass(frozen=True)
 class Bench:
     """`module` has `measure(*arguments, options)`, which makes the result. `peers` are names of `peers.py`, `takes` the
-    options that decide what is measured, besides those of `options.py` that all take."""
+    options that decide what is measured or shown, besides those that all take; others are refused."""
 
     what: str
     module: str
@@ -49,7 +49,8 @@ def _fits(name: str, title: str) -> Bench:
 BENCHES = {
     "resnet50": Bench(
         "the network alone beside OpenVINO, ONNX Runtime, TensorFlow", "spark_accel.bench.resnet50", (),
-        ("openvino", "onnxruntime", "tensorflow"), ("model", "images", "labels", "seconds", "batches"),
+        ("openvino", "onnxruntime", "tensorflow"),
+        ("model", "images", "labels", "seconds", "batches", "watts", "price-per-hour", "profile"),
     ),
     "kmeans": _fits("kmeans", "KMeans"),
     "logistic": _fits("logistic", "LogisticRegression"),

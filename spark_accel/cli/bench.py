@@ -32,34 +32,38 @@ def register(app: typer.Typer) -> None:
 def _command(names: tuple[str, ...]) -> Callable[..., None]:
     known = tuple(dict.fromkeys(peer for name in names for peer in BENCHES[name].peers))
 
+    def of_some(name: str, text: str) -> Any:  # noqa: ANN401 - typer's own
+        return typer.Option(f"--{name}", help=text, hidden=not any(name in BENCHES[one].takes for one in names))
+
     def bench(
+        context: typer.Context,
         peers: Annotated[
             str | None,
             typer.Option(
                 help=f"Some of {', '.join(known)} with commas between, or none; default: all that are installed."
             ),
         ] = None,
-        images: Annotated[str, typer.Option(help="Folder of photographs; default: the package's own.")] = "",
+        images: Annotated[str, of_some("images", "Folder of photographs; default: the package's own.")] = "",
         model: Annotated[
             str,
-            typer.Option(
-                help="An ONNX file, normalised as torch does it, or a model; default: ResNet50, random weights."
+            of_some(
+                "model", "An ONNX file, normalised as torch does it, or a model; default: ResNet50, random weights."
             ),
         ] = "",
         labels: Annotated[
-            str, typer.Option(help="CSV with the columns file (in --images) and class_index, for top-1.")
+            str, of_some("labels", "CSV with the columns file (in --images) and class_index, for top-1.")
         ] = "",
         rounds: Annotated[int, typer.Option(help="How often the contenders take turns.")] = 5,
-        seconds: Annotated[float, typer.Option(help="The least time of a turn of resnet50 and daemon.")] = 2.0,
-        batches: Annotated[str, typer.Option(help="Batches of the bench resnet50.")] = "1,8,16,32,128",
+        seconds: Annotated[float, of_some("seconds", "The least time of a turn of resnet50 and daemon.")] = 2.0,
+        batches: Annotated[str, of_some("batches", "Batches of the bench resnet50.")] = "1,8,16,32,128",
         threads: Annotated[int, typer.Option(help="Threads and cores of each; 0: all.")] = 0,
-        rows: Annotated[int, typer.Option(help="Images of spark's long run; 0 leaves it out.")] = 20_000,
-        scale: Annotated[float, typer.Option(help="Multiplies the rows of estimators and of spark's turns.")] = 1.0,
-        watts: Annotated[float, typer.Option(help="Nominal power, where no sensor can be read.")] = 0.0,
-        price_per_hour: Annotated[float, typer.Option(help="Dollars an hour, for images per dollar.")] = 0.0,
-        profile: Annotated[
-            bool, typer.Option("--profile", help="Print the time of each layer of the network (resnet50).")
-        ] = False,
+        rows: Annotated[int, of_some("rows", "Images of spark's long run; 0 leaves it out.")] = 20_000,
+        scale: Annotated[float, of_some("scale", "Multiplies the rows of estimators and of spark's turns.")] = 1.0,
+        watts: Annotated[float, of_some("watts", "Nominal power, where no sensor can be read (resnet50).")] = 0.0,
+        price_per_hour: Annotated[
+            float, of_some("price-per-hour", "Dollars an hour, for images per dollar (resnet50).")
+        ] = 0.0,
+        profile: Annotated[bool, of_some("profile", "Print the time of each layer of the network (resnet50).")] = False,
         json_file: Annotated[
             Path | None, typer.Option("--json", help="Write everything measured to this file.")
         ] = None,
@@ -71,6 +75,7 @@ def _command(names: tuple[str, ...]) -> Callable[..., None]:
         from spark_accel.bench import options  # noqa: PLC0415
         from spark_accel.bench import peers as peer_table  # noqa: PLC0415
 
+        _refuse_what_is_not_taken(context, names)
         chosen = settings.override(settings.from_environment(), repository=repository, device=device)
         given = {"threads": threads} if threads else {}
         asked = options.Options(
@@ -81,6 +86,23 @@ def _command(names: tuple[str, ...]) -> Callable[..., None]:
         _run(names, asked, profile, json_file, html_file)
 
     return bench
+
+
+def _refuse_what_is_not_taken(context: typer.Context, names: tuple[str, ...]) -> None:
+    """Raises ConfigurationError for an option on the command line that decides nothing in any of these benches."""
+    from spark_accel.errors import ConfigurationError  # noqa: PLC0415
+
+    takers: dict[str, list[str]] = {}
+    for name, bench in BENCHES.items():
+        for option in bench.takes:
+            takers.setdefault(option, []).append(name)
+    for option, benches in takers.items():
+        source = context.get_parameter_source(option.replace("-", "_"))
+        if source is not None and source.name == "COMMANDLINE" and not set(benches) & set(names):
+            raise ConfigurationError(
+                f"--{option} decides nothing in the bench {', '.join(names)}: those that take it are"
+                f" {', '.join(benches)} and all"
+            )
 
 
 def _numbers(text: str) -> tuple[int, ...]:
