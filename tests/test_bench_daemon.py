@@ -1,8 +1,14 @@
 """The bench `daemon`: what its result has, and who is skipped."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
+from conftest import eventually
+from test_bench import lives
 
 from spark_accel.bench import added_latency_triton, daemon, identity_clients, identity_servers, random_network
 from spark_accel.bench.added_latency import Added, of_requests
@@ -67,6 +73,22 @@ def test_rounds_that_had_ended_before_an_interrupt_are_a_result(monkeypatch: pyt
         "1 client: spark-accel's daemon",
         "8 clients: spark-accel's daemon",
     ]
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
+def test_clients_end_with_who_asked_and_not_only_with_their_server(signal_number: int, tmp_path: Path) -> None:
+    program = "import sys; from spark_accel.bench import identity_clients; identity_clients.ask(sys.argv[1], 3, 500)"
+    with identity_servers.daemon(tmp_path) as url:
+        heeds_interrupts = ["env", "--default-signal=INT"]
+        asking = subprocess.Popen([*heeds_interrupts, sys.executable, "-c", program, url], stderr=subprocess.DEVNULL)
+        asker = psutil.Process(asking.pid)
+        eventually(lambda: len(asker.children(recursive=True)) == 1 + 3, what="three clients ask")
+        family = asker.children(recursive=True)
+
+        asking.send_signal(signal_number)
+        asking.wait()
+
+        eventually(lambda: not any(map(lives, family)), what="all clients end")
 
 
 def test_what_is_added_is_the_median_of_differences_without_the_first_request() -> None:
