@@ -14,7 +14,7 @@ import pytest
 from conftest import eventually
 
 from spark_accel import jar
-from spark_accel.bench import output, peers, power, random_network, resnet50, results, suite
+from spark_accel.bench import output, peers, random_network, resnet50, results, suite
 from spark_accel.bench.contender_ours import multiplications
 from spark_accel.bench.network_tables import headlines, layer_table
 from spark_accel.bench.options import Options
@@ -266,33 +266,6 @@ def lives(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:  # between the two questions
         return False
-
-
-def test_rapl_counts_joules_over_the_end_of_its_counter(tmp_path: Path) -> None:
-    package = tmp_path / "class" / "powercap" / "intel-rapl:0"
-    package.mkdir(parents=True)
-    (package / "max_energy_range_uj").write_text("9999999\n")
-    (package / "energy_uj").write_text("9000000\n")
-    meter = power.find(0.0, tmp_path)
-
-    before = meter.read()
-    (package / "energy_uj").write_text("1000000\n")
-
-    assert meter.watts(before, 2.0) == 1.0
-    assert meter.facts() == {"source": "RAPL, processor packages", "nominal": False}
-
-
-def test_without_a_sensor_the_nominal_figure_is_marked_as_such(tmp_path: Path) -> None:
-    meter = power.find(45.0, tmp_path)
-
-    assert meter.watts(meter.read(), 1.0) == 45.0
-    assert meter.facts() == {"source": "nominal, 45 W as given by --watts", "nominal": True}
-
-
-def test_without_both_power_is_unknown(tmp_path: Path) -> None:
-    meter = power.find(0.0, tmp_path)
-
-    assert meter.watts(meter.read(), 1.0) is None
 
 
 @pytest.mark.spark

@@ -107,11 +107,13 @@ class _Measured:
         self._ask(lambda: self._process.ask("set_up", batch=batch))
 
     def turn(self, batch: int, seconds: float, meter: power.Meter) -> None:
-        before, start = meter.read(), time.perf_counter()
-        turn = self._ask(lambda: self._process.ask("run", seconds=seconds))
-        if turn:
+        with meter.sampling() as samples:
+            before, start = meter.read(), time.perf_counter()
+            turn = self._ask(lambda: self._process.ask("run", seconds=seconds))
             # With what is not counted as the turn's: some work before it, until all their streams are busy.
-            turn["watts"] = meter.watts(before, time.perf_counter() - start)
+            passed = time.perf_counter() - start
+        if turn:
+            turn["watts"] = meter.watts(before, passed, samples)
             if batch > 1:
                 del turn["milliseconds"]
             self.turns.setdefault(str(batch), []).append(turn)
