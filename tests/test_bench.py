@@ -15,8 +15,8 @@ from conftest import eventually
 
 from spark_accel import jar
 from spark_accel.bench import output, peers, random_network, resnet50, results, suite
-from spark_accel.bench.contender_ours import multiplications
 from spark_accel.bench.network_tables import headlines, layer_table
+from spark_accel.bench.network_work import multiplications
 from spark_accel.bench.options import Options
 from spark_accel.errors import ConfigurationError
 from spark_accel.networks.plan import Convolution, Dense, Plan

@@ -13,7 +13,7 @@ import pytest
 from test_bench import launched, run, turn
 
 from spark_accel.bench import fits, machine, network_tables, random_network, results, spark_udfs, terminal
-from spark_accel.bench.network_inputs import prepare
+from spark_accel.bench.network_inputs import NetworkInputs, prepare
 from spark_accel.bench.options import Options
 from spark_accel.bench.shown import Table
 from spark_accel.errors import ConfigurationError
@@ -253,9 +253,25 @@ def test_a_peer_that_failed_before_the_largest_batch_has_no_costs() -> None:
 def test_what_takes_other_images_than_the_network_is_not_compared_with_it(tmp_path: Path) -> None:
     network = random_network.write(tmp_path / "tiny.onnx", side=32, thinner=8, stages=1, classes=5)
 
-    reason = prepare(Options(model=str(network)), tmp_path).unlike("Keras' ResNet50")
+    inputs = prepare(Options(model=str(network)), tmp_path)
 
-    assert reason == "Keras' ResNet50 takes images of 224 x 224, tiny.onnx takes 32 x 32"
+    assert inputs.unlike_keras() == "Keras' ResNet50 takes images of 224 x 224, tiny.onnx takes 32 x 32"
+
+
+@pytest.mark.parametrize(
+    ("name", "work", "reason"),
+    [
+        ("ResNet50 v1.5", 4_089_184_256, ""),
+        ("resnet18.onnx", 1_814_073_344, "Keras' ResNet50 has 3.9 GMAC an image to do, resnet18.onnx has 1.8"),
+        ("resnet101.onnx", 7_801_405_440, "Keras' ResNet50 has 3.9 GMAC an image to do, resnet101.onnx has 7.8"),
+    ],
+)
+def test_what_has_more_or_less_to_do_than_the_network_is_not_compared_with_it(
+    name: str, work: int, reason: str
+) -> None:
+    inputs = NetworkInputs(name, (224, 224), work, "", Path(), "torch", Path(), None, (), False, "")
+
+    assert inputs.unlike_keras() == reason
 
 
 def test_a_failure_of_scikit_learn_is_told_and_it_is_not_asked_again() -> None:

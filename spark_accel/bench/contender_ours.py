@@ -7,6 +7,7 @@ from typing import Any
 from spark_accel import settings
 from spark_accel.bench.contender import Contender, Float32, Job, UInt8
 from spark_accel.bench.network_limits import Arithmetic, arithmetic
+from spark_accel.bench.network_work import multiplications
 from spark_accel.daemon import devices
 from spark_accel.daemon.network import Network
 from spark_accel.daemon.opencl_network import OpenCLNetwork
@@ -67,13 +68,3 @@ class Ours(Contender):
     def arithmetic(self, milliseconds: float, seconds: float) -> list[float]:
         """See Contender."""
         return [] if self._arithmetic is None else self._arithmetic.calls(milliseconds, seconds)
-
-
-def multiplications(network: plan.Plan, layer: plan.Layer) -> int:
-    """Multiplications with an addition that a layer needs for an image."""
-    if isinstance(layer, plan.Dense):
-        return int(layer.weights.size)
-    if isinstance(layer, plan.Convolution):
-        height, width, _ = network.shapes()[layer.output]
-        return height * width * int(layer.weights.size)
-    return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from spark_accel import images, model_store, settings
-from spark_accel.bench import random_network
+from spark_accel.bench import network_work, random_network
 from spark_accel.bench.contender import UInt8
 from spark_accel.bench.options import Options
 from spark_accel.errors import ConfigurationError, DecodeError
@@ -15,16 +15,19 @@ from spark_accel.networks import calibration_images, importer, plan
 from spark_accel.networks.preprocessing import default_resize
 
 _RESNET50_SIDE = (224, 224)
+_AS_MUCH = 0.1  # by which work may differ: ResNet50 v1.5 has 6 % more than Keras' v1
 
 
 @dataclass(frozen=True)
 class NetworkInputs:
-    """`name` says which network, `side` the height and width that it takes. `onnx` is empty where only our quantised
+    """`name` says which network, `side` the height and width that it takes, `work`
+    its multiplications for an image. `onnx` is empty where only our quantised
     form is there; `right` holds the classes of `labelled` where labels are given. Images are .npy files, uint8 RGB
     [n, height, width, 3]."""
 
     name: str
     side: tuple[int, int]
+    work: int
     onnx: str
     plan: Path
     preprocessing: str
@@ -40,6 +43,15 @@ class NetworkInputs:
         if self.side == _RESNET50_SIDE:
             return ""
         return f"{what} takes images of 224 x 224, {self.name} takes {height} x {width}"
+
+    def unlike_keras(self) -> str:
+        """Why Keras' ResNet50 can't be compared with this network; empty where it can."""
+        what, theirs = "Keras' ResNet50", network_work.KERAS_RESNET50
+        if other := self.unlike(what):
+            return other
+        if abs(self.work - theirs) <= _AS_MUCH * theirs:
+            return ""
+        return f"{what} has {theirs / 1e9:.1f} GMAC an image to do, {self.name} has {self.work / 1e9:.1f}"
 
 
 def prepare(options: Options, folder: Path) -> NetworkInputs:
@@ -70,6 +82,7 @@ def prepare(options: Options, folder: Path) -> NetworkInputs:
     return NetworkInputs(
         name=name,
         side=side,
+        work=network_work.whole(network),
         onnx=onnx,
         plan=version,
         preprocessing=preprocessing,

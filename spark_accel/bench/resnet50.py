@@ -59,7 +59,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 def _reason(name: str, options: Options, inputs: NetworkInputs) -> str:
     if name == "tensorflow":
-        return peers.peer(name).missing() or inputs.unlike("Keras' ResNet50")
+        return peers.peer(name).missing() or inputs.unlike_keras()
     if not inputs.onnx:
         return (
             f"'{options.model}' is quantised in our own form: give --model FILE.onnx for a network that it reads, too"

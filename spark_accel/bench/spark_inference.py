@@ -117,7 +117,7 @@ def _contenders(inputs: NetworkInputs, options: Options, folder: Path) -> tuple[
         if name not in options.peers:
             continue
         peer = peers.peer(name)
-        missing = peer.missing() or inputs.unlike("the UDF")
+        missing = peer.missing() or (inputs.unlike("the UDF") if name == "openvino" else inputs.unlike_keras())
         if not missing and name == "openvino" and not inputs.onnx:
             missing = "the model is there in our own form only: give --model FILE.onnx"
         if missing:
