@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from test_bench import run, turn
 
-from spark_accel.bench import fit_tables, machine, markdown, page, plots, results, terminal
+from spark_accel.bench import fit_tables, machine, markdown, network_tables, page, plots, results, terminal
 from spark_accel.bench.shown import Headline, headline_table
 
 PUBLISHED = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -87,6 +87,19 @@ def test_what_was_slower_in_one_round_and_faster_in_another_is_grey_and_has_its_
         "0.90 (slower; rounds from 0.80 to 1.10)",
         "0.50 (slower)",
     ]
+
+
+def test_how_many_times_as_fast_in_latency_is_the_middle_of_what_the_rounds_say() -> None:
+    def calls(*rounds: tuple[float, int]) -> dict[str, Any]:
+        turns = [turn(count, 1.0) | {"milliseconds": [each] * count} for each, count in rounds]
+        return {"title": "", "turns": {"1": turns}}
+
+    # As fast in each round, of which the machine was slower in one; an interrupt has cost theirs the last.
+    ours, theirs = calls((10.0, 4), (20.0, 2), (20.0, 2), (20.0, 2)), calls((10.0, 4), (20.0, 2), (20.0, 2))
+
+    latency = network_tables.headlines({"contenders": [ours, theirs]})[-1]
+
+    assert (latency.times, latency.least, latency.most) == (1.0, 1.0, 1.0)
 
 
 def test_the_terminal_ends_with_how_many_times_as_fast_ours_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,10 +37,8 @@ def headlines(result: dict[str, Any]) -> list[Headline]:
                 found.append(Headline.of(f"the network, images/s, batch {batch}", one["title"], times))
     for one in others:
         if milliseconds(one) and milliseconds(ours):
-            whole = percentiles(milliseconds(one), 50)[0] / percentiles(milliseconds(ours), 50)[0]
-            rounds = _by_round(map(median, latencies(one)), map(median, latencies(ours)))
-            what = "the network, latency of one image"
-            found.append(Headline(what, one["title"], whole, rounds.least, rounds.most))
+            times = _by_round(map(median, latencies(one)), map(median, latencies(ours)))
+            found.append(Headline.of("the network, latency of one image", one["title"], times))
     return found
 
 
