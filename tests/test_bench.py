@@ -279,6 +279,7 @@ def test_fits_are_measured_with_their_kernels_and_growth(tmp_path: Path) -> None
     result = results.read(file)["benches"]["naive-bayes"]
     assert [len(fit["turns"]["ours"]) for fit in result["fits"]] == [1, 1]
     assert [len(fit["turns"]["mllib"]) for fit in result["fits"]] == [1, 1]
+    assert result["precision"] == "float32"
     assert result["blas"].startswith("dev.ludovic.netlib.blas.")
     assert f"stock MLlib's BLAS: {result['blas']}" in done.stdout
     assert [point["rows"] for point in result["growth"]] == [1000, 2000, 4000]

@@ -126,3 +126,12 @@ def test_results_from_before_the_blas_of_stock_was_noted_say_nothing_of_it() -> 
 
     assert "BLAS" not in str(fit_tables.tables(old))
     assert "stock MLlib's BLAS: VectorBLAS" in fit_tables.tables(old | {"blas": "VectorBLAS"})[0].notes
+
+
+def test_fits_say_which_precision_ours_had() -> None:
+    old = results.read(PUBLISHED / "epyc-zen3-kmeans.json")["benches"]["kmeans"]
+
+    titles = [fit_tables.tables(old | more)[0].title for more in ({"precision": "float64"}, {})]
+
+    assert ["float64" in title for title in titles] == [True, False]
+    assert "float32" in titles[1]

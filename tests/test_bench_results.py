@@ -289,6 +289,12 @@ def test_a_failure_of_scikit_learn_is_told_and_it_is_not_asked_again() -> None:
     assert len(asked) == 1
 
 
+def test_a_user_who_has_turned_acceleration_off_measures_it_all_the_same() -> None:
+    given = {"SPARK_ACCEL_ENABLED": "false", "SPARK_ACCEL_DAEMON_START": "false", "SPARK_ACCEL_ML_PRECISION": "float64"}
+
+    assert fits._accel_conf(Options(settings=given)) == {"spark.accel.ml.precision": "float64"}
+
+
 def test_without_git_the_commit_is_not_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 

@@ -60,10 +60,11 @@ _KINDS = {
 }
 
 
-def measure(name: str, scale: float, device: str) -> dict[str, Any]:
-    """Calls of the kernels of `kmeans`, `logistic` or `naive-bayes`, their seconds and the limits; float32."""
+def measure(name: str, scale: float, device: str, precision: str) -> dict[str, Any]:
+    """Calls of the kernels of `kmeans`, `logistic` or `naive-bayes`, their seconds and the limits; `precision` is
+    float32 or float64."""
     opened = devices.open_device(device)
-    real = np.dtype(np.float32)
+    real = np.dtype(precision)
     suitable = kernels.suitable("kmeans", "auto", devices.properties(opened))
     tier = suitable[0]
     engine = fpga_estimators.engine(opened, tier.name)

@@ -47,7 +47,8 @@ def _seconds(result: dict[str, Any]) -> Table:
         size = f"{fit['rows']:,} x {fit['features']:,}"
         rows.append([fit["title"], size, spread(turns["ours"]).text(2), *stock, f"{fit['target']:g}", scikit])
     columns = ["", "rows", "spark-accel", "stock MLlib", "times faster", "wanted", "scikit-learn"]
-    title = f"seconds for a fit, local[{result['threads']}], float32: median (least to most), turn by turn"
+    precision = result.get("precision", "float32")  # of which nothing is said where there was no other
+    title = f"seconds for a fit, local[{result['threads']}], {precision}: median (least to most), turn by turn"
     blas = [f"stock MLlib's BLAS: {result['blas']}"] if result.get("blas") else []
     return Table(title, columns, rows, [_WANTED, *blas, *skipped(result)])
 

@@ -78,6 +78,7 @@ def measure(name: str, options: Options) -> dict[str, Any]:
     skipped = [{"title": scikit.title, "reason": missing}] if missing else []
     asked = tuple(one for one in options.peers if not (missing and one == scikit.name))
     device = _device(options)
+    precision = settings.from_environment(options.settings).ml_precision
     fits: list[_Fits] = []
     growth: list[dict[str, Any]] = []
     blas, kernels = "", None
@@ -95,11 +96,12 @@ def measure(name: str, options: Options) -> dict[str, Any]:
                     growth.extend(_growth(spark, work, path, options))
     if not rounds.interrupted:
         with rounds:
-            kernels = estimator_kernels.measure(name, options.scale, device)
+            kernels = estimator_kernels.measure(name, options.scale, device, precision)
     measured = [one.facts() for one in fits if one.turns["ours"]]
     return {
         **rounds.mark(measured),
         "threads": options.threads,
+        "precision": precision,
         "blas": blas,
         "fits": measured,
         "growth": growth,
@@ -119,7 +121,7 @@ def _device(options: Options) -> str:
 
 def _accel_conf(options: Options) -> dict[str, str]:
     given = settings.from_environment(options.settings).given
-    own = {"daemon.socket", "daemon.idleTimeout", "fallback"}
+    own = {"enabled", "daemon.start", "daemon.socket", "daemon.idleTimeout", "fallback"}
     return {settings.SPARK_PREFIX + key: text for key, text in given.items() if key not in own}
 
 

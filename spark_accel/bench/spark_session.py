@@ -24,6 +24,8 @@ def session(folder: Path, threads: int, accelerated: bool, conf: Mapping[str, st
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.log.level": "ERROR",
+        "spark.accel.enabled": "true",
+        "spark.accel.daemon.start": "true",
         "spark.accel.daemon.socket": str(folder / "node" / "daemon.sock"),
         "spark.accel.daemon.idleTimeout": "30s",
         "spark.accel.fallback": "error",
