@@ -3,16 +3,28 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from conftest import eventually
 from test_bench import lives
 
-from spark_accel.bench import added_latency_triton, daemon, identity_clients, identity_servers, random_network
+from spark_accel.bench import (
+    added_latency,
+    added_latency_triton,
+    daemon,
+    identity_clients,
+    identity_servers,
+    peers,
+    random_network,
+)
 from spark_accel.bench.added_latency import Added, of_requests
 from spark_accel.bench.options import Options
+from spark_accel.errors import ConfigurationError
 
 _MISSING = identity_servers.triton_missing()
 needs_triton = pytest.mark.skipif(bool(_MISSING), reason=_MISSING)
@@ -73,6 +85,39 @@ def test_rounds_that_had_ended_before_an_interrupt_are_a_result(monkeypatch: pyt
         "1 client: spark-accel's daemon",
         "8 clients: spark-accel's daemon",
     ]
+
+
+@pytest.mark.parametrize("fails", ["start", "requests", "work"])
+def test_a_triton_that_fails_takes_none_of_our_figures_with_it(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def server(_folder: Path) -> Iterator[str]:
+        if fails == "start":
+            raise OSError("no server")
+        yield "theirs"
+
+    def ask(url: str, clients: int, _seconds: float) -> identity_clients.Turn:
+        if url == "theirs" and clients == 8 and fails == "requests":
+            raise subprocess.CalledProcessError(1, "clients")
+        return identity_clients.Turn(100.0, 1.0, 2.0, 300.0, 4.0)
+
+    def work(*_: object) -> list[Added]:
+        raise ConfigurationError("no server any more")
+
+    monkeypatch.setattr(peers.Peer, "missing", lambda _peer: "")
+    monkeypatch.setattr(daemon, "_TRITON", daemon._TRITON._replace(running=server))
+    monkeypatch.setattr(daemon, "prepare", lambda *_: SimpleNamespace(name="tiny"))
+    monkeypatch.setattr(identity_clients, "ask", ask)
+    monkeypatch.setattr(added_latency, "measure", lambda *_: [Added(1, 12, 2.0, 1.0, 1.0)])
+    monkeypatch.setattr(added_latency_triton, "measure", work)
+
+    result = daemon.measure(Options(peers=("triton",), rounds=2), counts=(1, 8))
+
+    turns = {one["name"]: [len(found) for found in one["turns"].values()] for one in result["contenders"]}
+    assert turns["spark-accel"] == [2, 2]
+    assert turns.get("triton") == {"start": None, "requests": [2, 0], "work": [2, 2]}[fails]
+    assert [one["batch"] for one in result["added"]] == [1]
+    (note,) = [note for note in result["tables"][0]["notes"] if note.startswith("Triton, Python backend: ")]
+    assert {"start": "no server", "requests": "exit status 1", "work": "no server any more"}[fails] in note
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])

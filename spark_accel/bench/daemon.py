@@ -6,8 +6,8 @@ on a local port. What ours adds to a network stands beside what Triton adds to a
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,6 @@ from spark_accel.bench.network_inputs import prepare
 from spark_accel.bench.options import Options
 from spark_accel.bench.shown import Headline
 from spark_accel.bench.summary import spread
-from spark_accel.errors import ConfigurationError
 
 CLIENTS = (1, 8, 64)
 _Turns = Mapping[int, Sequence[Turn]]  # by clients
@@ -55,27 +54,25 @@ def measure(options: Options, counts: Sequence[int] = CLIENTS) -> dict[str, Any]
     rounds = UntilInterrupted()
     with rounds, tempfile.TemporaryDirectory(prefix="accel-bench-") as folder, ExitStack() as running:
         for server in [server for server, reason in reasons.items() if not reason]:
-            try:
+            with _told(server, reasons):
                 urls[server] = running.enter_context(server.running(Path(folder)))
-            except ConfigurationError as error:
-                if server is _OURS:
-                    raise
-                reasons[server] = str(error)
         turns |= {server.name: {count: [] for count in counts} for server in urls}
         for count in counts:
             for number in range(options.rounds):
                 progress.say(f"{_clients(count)}, round {number + 1} of {options.rounds}")
-                for server, url in urls.items():
-                    turns[server.name][count].append(identity_clients.ask(url, count, options.seconds))
+                for server in [server for server in urls if not reasons[server]]:
+                    with _told(server, reasons):
+                        turns[server.name][count].append(identity_clients.ask(urls[server], count, options.seconds))
     if not rounds.interrupted:
         with rounds, tempfile.TemporaryDirectory(prefix="accel-bench-") as folder:
             inputs = prepare(options, Path(folder))
             network = inputs.name
             progress.say(f"what the daemon adds to {network}")
             added = added_latency.measure(inputs, options.settings, Path(folder), options.seconds)
-            if _TRITON in urls:
+            if _TRITON in urls and not reasons[_TRITON]:
                 progress.say(f"what {_TRITON.title} adds to a model that works as long")
-                in_triton = added_latency_triton.measure(added, Path(folder), options.seconds)
+                with _told(_TRITON, reasons):
+                    in_triton = added_latency_triton.measure(added, Path(folder), options.seconds)
     mark = rounds.mark(any(turns.get(_OURS.name, {}).values()))
     skipped = [{"title": server.title, "reason": reason} for server, reason in reasons.items() if reason]
     contenders = [
@@ -99,6 +96,18 @@ def measure(options: Options, counts: Sequence[int] = CLIENTS) -> dict[str, Any]
         ],
         "headlines": _headlines(turns),
     }
+
+
+@contextmanager
+def _told(server: _Server, reasons: dict[_Server, str]) -> Iterator[None]:
+    """Notes in `reasons` why a server failed, so that what was measured is not lost with it; ours may not fail."""
+    try:
+        yield
+    except Exception as error:  # a peer's failure is a line in the results
+        if server is _OURS:
+            raise
+        reasons[server] = f"it failed: {type(error).__name__}: {error}".splitlines()[0]
+        progress.say(f"{server.title}: {reasons[server]}")
 
 
 def _table(
