@@ -248,6 +248,7 @@ def test_a_peer_that_failed_before_the_largest_batch_has_no_costs() -> None:
     costs = network_tables.tables(result)[-1]
 
     assert [row[0] for row in costs.rows] == ["ours"]
+    assert costs.notes == ["price: 0.5 dollars an hour"]
 
 
 def test_what_takes_other_images_than_the_network_is_not_compared_with_it(tmp_path: Path) -> None:

@@ -142,4 +142,5 @@ def _efficiency(result: dict[str, Any], contenders: list[dict[str, Any]]) -> Tab
             row += [f"{power:.1f}", f"{rate / power:.2f}"] if power else ["", ""]
         rows.append([*row, f"{rate * 3600 / price:,.0f}"] if price else row)
     notes = [f"power: {result['power']['source']}"] if has_power else []
+    notes += [f"price: {price:g} dollars an hour"] if price else []
     return Table(f"what it costs, batch {batch}", columns, rows, notes)
