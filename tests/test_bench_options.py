@@ -1,10 +1,15 @@
 """The options of `spark-accel bench`: which bench takes which, and what is said of a wrong one."""
 
+from pathlib import Path
+
 import pytest
 from test_bench import run
 
-from spark_accel.bench import suite
+from spark_accel.bench import random_network, suite
+from spark_accel.bench.network_inputs import prepare
 from spark_accel.bench.options import Options
+from spark_accel.errors import ConfigurationError
+from spark_accel.networks import calibration_images
 
 
 def test_the_help_of_a_bench_has_the_names_of_its_peers() -> None:
@@ -61,3 +66,20 @@ def test_a_mistake_is_one_line_before_anything_is_measured(arguments: list[str],
     (line,) = done.stderr.splitlines()
     assert line.startswith("spark-accel: ")
     assert said in line
+
+
+@pytest.mark.parametrize(("right", "said"), [(0, ""), (4, ""), (5, "expected 0 to 4"), (-1, "expected 0 to 4")])
+def test_labels_are_classes_of_the_network_in_a_file_as_spreadsheets_write_it(
+    right: int, said: str, tmp_path: Path
+) -> None:
+    network = random_network.write(tmp_path / "tiny.onnx", side=32, thinner=8, stages=1, classes=5)
+    photograph = min(calibration_images.PHOTOGRAPHS.glob("*.jpg"))
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"file,class_index\n{photograph.name},{right}\n", encoding="utf-8-sig")
+    options = Options(model=str(network), images=str(photograph.parent), labels=str(labels)).checked()
+
+    if said:
+        with pytest.raises(ConfigurationError, match=f"the class_index of {photograph.name} is {right}: {said}"):
+            prepare(options, tmp_path)
+    else:
+        assert prepare(options, tmp_path).right == (right,)

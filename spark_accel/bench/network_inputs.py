@@ -78,7 +78,7 @@ def prepare(options: Options, folder: Path) -> NetworkInputs:
     resize = int(parameters.get("resize", default_resize(max(side))))
     calibrating = calibration_images.read(photographs, side, resize)
     np.save(folder / "calibration.npy", calibrating)
-    labelled, right = _labelled(options, side, resize, folder)
+    labelled, right = _labelled(options, network, resize, folder)
     return NetworkInputs(
         name=name,
         side=side,
@@ -94,12 +94,17 @@ def prepare(options: Options, folder: Path) -> NetworkInputs:
     )
 
 
-def _labelled(
-    options: Options, side: tuple[int, int], resize: int, folder: Path
-) -> tuple[Path | None, tuple[int, ...]]:
+def _labelled(options: Options, network: plan.Plan, resize: int, folder: Path) -> tuple[Path | None, tuple[int, ...]]:
     rows = options.labelled()
     if not rows:
         return None, ()
+    for path, right in rows:
+        if not 0 <= right < network.classes:
+            raise ConfigurationError(
+                f"--labels {options.labels}: the class_index of {path.name} is {right}: expected 0 to"
+                f" {network.classes - 1}, the network's classes"
+            )
+    side = (network.height, network.width)
     np.save(folder / "labelled.npy", np.stack([_decode(path, side, resize) for path, _ in rows]))
     return folder / "labelled.npy", tuple(right for _, right in rows)
 

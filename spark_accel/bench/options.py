@@ -87,7 +87,7 @@ class Options:
         if not self.labels:
             return []
         try:
-            with Path(self.labels).open(encoding="utf-8", newline="") as file:
+            with Path(self.labels).open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a mark first
                 found = [(Path(self.images) / row["file"], int(row["class_index"])) for row in csv.DictReader(file)]
             absent = next((path for path, _ in found if not path.is_file()), None)
             if absent or not found:
