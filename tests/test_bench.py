@@ -196,6 +196,17 @@ def test_a_bench_that_can_not_run_says_why_and_ends_with_status_1(tmp_path: Path
     assert "broken.onnx" in results.read(tmp_path / "result.json")["benches"]["resnet50"]["failed"]
 
 
+def test_all_threads_of_a_bench_are_on_its_cores_also_those_that_numpy_has_started_before() -> None:
+    program = (
+        "import os, numpy; from spark_accel.bench import suite; suite._pin(1);"
+        "print({core for thread in os.listdir('/proc/self/task') for core in os.sched_getaffinity(int(thread))})"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"{ {min(os.sched_getaffinity(0))} }\n"
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_no_process(network: Path, signal_number: int) -> None:
     bench, family = started(network)

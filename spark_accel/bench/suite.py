@@ -126,7 +126,7 @@ def main(name: str, file: Path) -> None:
     signal.signal(signal.SIGINT, _interrupt)
     options = Options.from_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, args=[file.parent], daemon=True).start()
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+    _pin(options.threads)
     bench = BENCHES[name]
     try:
         result = importlib.import_module(bench.module).measure(*bench.arguments, options)
@@ -139,6 +139,13 @@ def main(name: str, file: Path) -> None:
         sys.exit(130)
     with contextlib.suppress(FileNotFoundError):  # its folder went with who asked for it
         file.write_text(json.dumps(result), encoding="utf-8")
+
+
+def _pin(threads: int) -> None:
+    """Keeps this process, what it starts, and the threads that numpy's BLAS has started on the first cores."""
+    cores = sorted(os.sched_getaffinity(0))[:threads]
+    for thread in Path("/proc/self/task").iterdir():
+        os.sched_setaffinity(int(thread.name), cores)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
