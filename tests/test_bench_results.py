@@ -125,6 +125,22 @@ def test_where_one_file_can_not_be_written_the_other_is(option: str, other: str,
     assert "choose an OpenCL device with --device" in file.read_text()
 
 
+def test_results_and_pages_are_not_written_into_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    results.write(results.document(machine.facts(1), {}), file)
+    before = file.read_bytes()
+
+    ways = [
+        ("kmeans", "--json", file, "--html", file),
+        *(("report", file, one, file) for one in ("--markdown", "--html")),
+    ]
+    done = [run(*way) for way in ways]
+
+    said = f"spark-accel: {file} is named twice: results and each page need a file of their own\n"
+    assert [one.stderr for one in done] == [said] * 3
+    assert file.read_bytes() == before
+
+
 @pytest.mark.parametrize("option", ["--markdown", "--html"])
 def test_a_page_that_can_not_be_written_is_one_line(option: str, tmp_path: Path) -> None:
     file = tmp_path / "result.json"

@@ -1,6 +1,7 @@
 """Files that the suite writes: what one held before is lost only once all of the new is written."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from spark_accel.errors import ConfigurationError
@@ -28,3 +29,12 @@ def check_writable(path: Path) -> None:
     needed = path if path.exists() and not path.is_file() else path.resolve().parent
     if path.is_dir() or not os.access(needed, os.W_OK):
         raise ConfigurationError(f"{path} can't be written: expected a file in a folder that exists and is yours")
+
+
+def check_distinct(paths: Iterable[Path]) -> None:
+    """Raises ConfigurationError if one file is to be two things, of which the one that is written last would stay."""
+    found: set[Path] = set()
+    for path in paths:
+        if path.resolve() in found:
+            raise ConfigurationError(f"{path} is named twice: results and each page need a file of their own")
+        found.add(path.resolve())

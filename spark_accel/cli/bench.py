@@ -123,6 +123,7 @@ def _run(
     from spark_accel.bench import machine, output, results, suite, terminal  # noqa: PLC0415
     from spark_accel.errors import AccelError, ConfigurationError  # noqa: PLC0415
 
+    output.check_distinct(filter(None, (json_file, html_file)))
     for file in filter(None, (json_file, html_file)):
         output.check_writable(file)
     if html_file is not None:
@@ -187,6 +188,7 @@ def _report(
 
     if check and markdown_file is None:
         raise ConfigurationError("--check needs --markdown FILE: the page that is to be what the results say")
+    output.check_distinct([*dict.fromkeys(files), *filter(None, (markdown_file, html_file))])
     documents = []
     for file in files:
         document = results.read(file)
