@@ -102,6 +102,16 @@ def test_how_many_times_as_fast_in_latency_is_the_middle_of_what_the_rounds_say(
     assert (latency.times, latency.least, latency.most) == (1.0, 1.0, 1.0)
 
 
+@pytest.mark.parametrize(("limit", "above"), [(5.0, True), (20.0, False), (None, False)])
+def test_the_plot_of_the_layers_says_how_some_can_be_above_the_limit(limit: float | None, above: bool) -> None:
+    profile = network(profile=True)["profile"] | {"limit": limit}
+
+    drawn = plots.layers(profile)
+
+    assert ("Winograd" in drawn) == above
+    assert ("red line: limit" in drawn) == (limit is not None)
+
+
 def test_the_terminal_ends_with_how_many_times_as_fast_ours_is(capsys: pytest.CaptureFixture[str]) -> None:
     given = document(resnet50=network("other"), daemon=daemon(0.5))
 

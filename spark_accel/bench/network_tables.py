@@ -98,9 +98,14 @@ def _against_limit(profile: dict[str, Any]) -> str:
     )
 
 
-def _above_the_limit(profile: dict[str, Any]) -> list[str]:
+def above_the_limit(profile: dict[str, Any]) -> bool:
+    """Whether some layers do more than their multiplications one by one could be done in."""
     limit = profile["limit"]
-    if not limit or all(1e9 * gmacs(layer, profile["batch"]) <= limit for layer in profile["layers"]):
+    return bool(limit) and any(1e9 * gmacs(layer, profile["batch"]) > limit for layer in profile["layers"])
+
+
+def _above_the_limit(profile: dict[str, Any]) -> list[str]:
+    if not above_the_limit(profile):
         return []
     return ["layers above the limit are made by Winograd's algorithm, with 36 multiplications in the place of 144"]
 

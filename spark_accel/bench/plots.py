@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spark_accel.bench.fit_tables import speed_up
-from spark_accel.bench.network_tables import gmacs
+from spark_accel.bench.network_tables import above_the_limit, gmacs
 from spark_accel.bench.resnet50 import batches, milliseconds, rates
 from spark_accel.bench.shown import Headline
 from spark_accel.bench.spark_tables import rates as of_spark
@@ -113,8 +113,9 @@ def layers(profile: dict[str, Any]) -> str:
             start += width
         if profile["limit"]:
             limit = profile["limit"] / 1e9
+            above = ", above it by Winograd's algorithm" if above_the_limit(profile) else ""
             axes.axhline(limit, color=_WORSE, linewidth=1.5)
-            axes.annotate(f"limit {limit:.0f} GMAC/s", (start, limit), (0, 4), textcoords="offset points", ha="right")
+            axes.set_title(f"red line: limit, {limit:.0f} GMAC/s{above}", loc="right", fontsize=10, color=_WORSE)
         axes.set_xlabel(f"ms of a batch of {profile['batch']}, layer after layer")
         axes.set_ylabel("GMAC/s")
         for kind in dict.fromkeys(layer["kind"] for layer in profile["layers"]):
