@@ -145,3 +145,12 @@ def test_fits_say_which_precision_ours_had() -> None:
 
     assert ["float64" in title for title in titles] == [True, False]
     assert "float32" in titles[1]
+
+
+def test_a_machine_that_others_used_as_well_is_told_where_that_was_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (3.52, 1.0, 0.5))
+
+    old = results.read(PUBLISHED / "epyc-zen3-kmeans.json")["about"]
+
+    assert terminal.about(machine.facts(1))[0].endswith(", load 3.5 when it began")
+    assert "load" not in terminal.about(old)[0]

@@ -19,7 +19,8 @@ _PACKAGES = (
 
 
 def facts(threads: int) -> dict[str, Any]:
-    """The machine, versions of what takes part, the commit (empty outside of a checkout, and without git), and when."""
+    """The machine, how many others used its cores just before (the load of the last minute), versions of what takes
+    part, the commit (empty outside of a checkout, and without git), and when."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="minutes"),
         "commit": _commit(),
@@ -27,6 +28,7 @@ def facts(threads: int) -> dict[str, Any]:
         "flags": [flag for flag in _FLAGS if flag in pocl_processor.cpu_flags()],
         "cores": len(os.sched_getaffinity(0)),
         "threads": threads,
+        "load": round(os.getloadavg()[0], 1),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",  # without a distribution's own marks
         "versions": {"spark-accel": __version__, "python": platform.python_version()} | _versions(),

@@ -41,7 +41,8 @@ def about(facts: dict[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return [
         f"machine: {facts['processor']} ({flags}), {facts['threads']} of {facts['cores']} cores, "
-        f"{facts['memory_gib']} GiB, {facts['system']}",
+        f"{facts['memory_gib']} GiB, {facts['system']}"
+        + (f", load {facts['load']:g} when it began" if "load" in facts else ""),
         f"versions: {versions}",
         f"commit: {facts['commit'] or 'not a checkout'}, {facts['date']}",
         *([f"options: {facts['options']}"] if "options" in facts else []),
