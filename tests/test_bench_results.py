@@ -6,13 +6,25 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pandas as pd
 import pytest
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+from pyspark.errors import PySparkException, PythonException
 from test_bench import launched, run, turn
 
-from spark_accel.bench import fits, machine, network_tables, random_network, results, spark_udfs, terminal
+from spark_accel.bench import (
+    fits,
+    machine,
+    network_tables,
+    random_network,
+    results,
+    spark_inference,
+    spark_udfs,
+    terminal,
+)
 from spark_accel.bench.network_inputs import NetworkInputs, prepare
 from spark_accel.bench.options import Options
 from spark_accel.bench.shown import Table
@@ -289,6 +301,43 @@ def test_what_has_more_or_less_to_do_than_the_network_is_not_compared_with_it(
     inputs = NetworkInputs(name, (224, 224), work, "", Path(), "torch", Path(), None, (), False, "")
 
     assert inputs.unlike_keras() == reason
+
+
+class CrashError(Py4JJavaError):
+    """What Py4J raises for a job whose Python worker has crashed, without a JVM."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __str__(self) -> str:
+        return "An error occurred while calling o50.save.\n: SparkException: Python worker exited\n\tat A.b(A.scala:1)"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (CrashError(), "SparkException: Python worker exited"),
+        (
+            PythonException("An exception was thrown:\nTraceback:\n  line 1\nValueError: no weights"),
+            "ValueError: no weights",
+        ),
+        (PySparkException("no such function\nin 'x'"), "no such function"),
+    ],
+)
+def test_a_udf_that_fails_says_why_in_a_line_and_takes_part_no_more(error: Exception, reason: str) -> None:
+    asked: list[object] = []
+
+    def select(column: object) -> None:
+        asked.append(column)
+        raise error
+
+    rows, spark = SimpleNamespace(select=select), SimpleNamespace(sparkContext=SimpleNamespace(environment={}))
+    udf = spark_inference._Contender("tensorflow", "a UDF", lambda: cast(Any, str))
+
+    for _ in range(2):
+        udf.turn(cast(Any, spark), cast(Any, rows), 8)
+
+    assert (udf.facts()["failed"], udf.turns, len(asked)) == (reason, [], 1)
 
 
 def test_a_failure_of_scikit_learn_is_told_and_it_is_not_asked_again() -> None:

@@ -14,7 +14,8 @@ from statistics import median
 from typing import Any
 
 import psutil
-from pyspark.errors import PySparkException
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
+from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql.functions import broadcast, col
 
@@ -98,15 +99,24 @@ class _Contender:
         start = time.perf_counter()
         try:
             rows.select(self._make()("content")).write.format("noop").mode("overwrite").save()
-        except PySparkException as error:
+        except (PySparkException, Py4JJavaError) as error:  # the latter where a Python worker has crashed
             if self._name == peers.OURS:
                 raise
-            self._failed = str(error).splitlines()[0]
+            self._failed = _reason(error)
+            progress.say(f"{self._title}: {self._failed}")
             return 0.0
         return time.perf_counter() - start
 
     def facts(self) -> dict[str, Any]:
         return {"name": self._name, "title": self._title, "turns": self.turns, "failed": self._failed}
+
+
+def _reason(error: Exception) -> str:
+    """The line that says why: the last of a Python worker's traceback; of what Py4J tells, the one after the call's."""
+    lines = str(error).strip().splitlines()
+    if isinstance(error, PythonException):
+        return lines[-1]
+    return lines[1].removeprefix(": ") if isinstance(error, Py4JJavaError) else lines[0]
 
 
 def _contenders(inputs: NetworkInputs, options: Options, folder: Path) -> tuple[list[_Contender], list[dict[str, str]]]:
