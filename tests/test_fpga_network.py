@@ -193,6 +193,15 @@ def test_a_residual_of_any_multiplier(emulator: ProcessPoolExecutor) -> None:
     assert_equals_reference(emulator, plan, random_images(rng, plan, 1), {})
 
 
+def test_a_multiplier_beyond_the_largest_int_saturates(emulator: ProcessPoolExecutor) -> None:
+    rng = np.random.default_rng(6)
+    shape = (6, 8, 20)
+    scaled = random_convolution(rng, shape, 20, (1, 1), input="x", relu=False)
+    plan = plan_of(rng, shape, replace(scaled, multiplier=np.full(20, 1e7, np.float32)))
+
+    assert_equals_reference(emulator, plan, random_images(rng, plan, 1), {})
+
+
 def test_a_whole_resnet50_v1_of_random_weights(emulator: ProcessPoolExecutor) -> None:
     rng = np.random.default_rng(8)
     shapes_only = resnets.plan("resnet50")

@@ -33,6 +33,15 @@ def small_plan(*, stride: int = 1, kernel: int = 3, pool: MaxPool | None = None,
     return Plan(side, side, (*layers, average, random_dense(rng, 8, 5, input="average")))
 
 
+def image_plan(*, input: str, residual: str | None = None) -> Plan:
+    """Two convolutions, of which the second one has the image, too."""
+    rng = np.random.default_rng(0)
+    first = random_convolution(rng, (9, 9, 3), 3, output="a")
+    second = random_convolution(rng, (9, 9, 3), 3, input=input, output="b", residual=residual)
+    average = GlobalAveragePool("average", "b", "average", np.full(3, 0.01, np.float32))
+    return Plan(9, 9, (first, second, average, random_dense(rng, 3, 5, input="average")))
+
+
 def test_the_table_has_the_fields_of_the_kernels() -> None:
     text = (kernels.folder() / "network" / "fpga_program.h").read_text(encoding="utf-8")
     (fields,) = re.findall(r"typedef struct \{\s*int kind(.*?)\} step_t;", text, re.DOTALL)
@@ -154,7 +163,14 @@ def sums_of(layer: Convolution, images: npt.NDArray[np.uint8], size: tuple[int, 
         (
             small_plan(pool=MaxPool("pool", "b", "p", (2, 2), (2, 2), (0, 0, 0, 0)), side=160),
             ENGINE,
-            "layer 'pool': 80 columns, at most 64",
+            "layer 'pool': 80 columns, .* room for 64: build one with POOL_COLUMNS=80 or more",
+        ),
+        (image_plan(input=INPUT), ENGINE, "layer 'b' reads the image, which is packed for .* layer 'a'"),
+        (image_plan(input="a", residual=INPUT), ENGINE, "layer 'b' reads the image, which is packed for .* layer 'a'"),
+        (
+            Plan(1, 1, (random_dense(np.random.default_rng(0), 3, 5, input=INPUT),)),
+            ENGINE,
+            "layer 'logits' is dense and reads the image, which is packed for convolutions",
         ),
     ],
 )

@@ -7,8 +7,9 @@ inline word_t requantised(const int *sums, const word_t *residual, const paramet
     for (int l = 0; l < LANES; l++) {
         const int total =
             sums[l] + by->bias[l] + residual->part[l / VEC].v[l % VEC] * by->residual_multiplier[l];
-        word.part[l / VEC].v[l % VEC] =
-            saturated(convert_int_sat(rint((float)total * by->multiplier[l])) + by->zero_point[l]);
+        // clamped before the zero point is added, which would overflow at the largest int
+        const int rounded = clamp(convert_int_sat(rint((float)total * by->multiplier[l])), -255, 255);
+        word.part[l / VEC].v[l % VEC] = saturated(rounded + by->zero_point[l]);
     }
     return word;
 }

@@ -79,6 +79,7 @@ def stages(plan: Plan, engine: Engine) -> list[Stage]:
     """The stages of a valid plan; raises UnsupportedNetwork."""
     shapes = plan.shapes()
     uses = Counter(name for layer in plan.layers for name in _reads(layer))
+    _check_image(plan)
     found: list[Stage] = []
     layers = list(plan.layers)
     while layers:
@@ -162,6 +163,17 @@ def _stage(layer: Convolution | Dense, pool: MaxPool | GlobalAveragePool | None,
     return Stage(layer, pool, INPUT, output, shape, sums, stored, weights, (1, 1), (0, 0), pads)
 
 
+def _check_image(plan: Plan) -> None:
+    """The image is packed as one convolution wants it: no other layer can read it, and nothing can add it."""
+    first, *others = (layer for layer in plan.layers for name in _reads(layer) if name == INPUT)
+    if others:
+        raise UnsupportedNetwork(
+            f"layer '{others[0].name}' reads the image, which is packed for the convolution of layer '{first.name}'"
+        )
+    if isinstance(first, Dense):
+        raise UnsupportedNetwork(f"layer '{first.name}' is dense and reads the image, which is packed for convolutions")
+
+
 def _check(stage: Stage, engine: Engine) -> None:
     where = f"layer '{stage.name}'"
     if gcd(stage.stride[1], engine.pix) > 1:
@@ -179,7 +191,10 @@ def _check_pool(where: str, pool: MaxPool, stage: Stage, engine: Engine) -> None
     if max(pool.kernel) > WINDOW:
         raise UnsupportedNetwork(f"{where}: a window of {pool.kernel}, at most {WINDOW} x {WINDOW}")
     if stage.stored[1] > engine.pool_columns:
-        raise UnsupportedNetwork(f"{where}: {stage.stored[1]} columns, at most {engine.pool_columns}")
+        raise UnsupportedNetwork(
+            f"{where}: {stage.stored[1]} columns, the engine has room for {engine.pool_columns}: build one with"
+            f" POOL_COLUMNS={stage.stored[1]} or more"
+        )
     for axis in (0, 1):
         ends = (stage.stored[axis] - 2) * pool.stride[axis] - pool.padding[axis] + pool.kernel[axis]
         if stage.stored[axis] > 1 and ends >= stage.sums[axis]:
