@@ -4,7 +4,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from plans import random_plan
 from typer.testing import CliRunner
 
 from spark_accel.cli.main import app
@@ -172,6 +174,15 @@ def test_the_engine_that_is_built_with_the_designs_macros_has_room_for_the_netwo
     )  # fmt: skip
     laid_out = memory.layout(stages.stages(resnets.plan("resnet50"), engine), engine, tier.defines["GROUP"])
     assert laid_out == found.layout
+
+
+@pytest.mark.parametrize("side", [33, 300])
+def test_that_of_larger_images_has_room_for_their_pooled_rows(side: int) -> None:
+    plan = random_plan(np.random.default_rng(0), height=side, width=side)
+
+    tier = builder.tier("network", report.macros(search.fastest(plan, STRATIX, vec=8, lanes=8)), "board")
+
+    assert stages.stages(plan, Engine.from_defines(tier.defines))
 
 
 @pytest.mark.parametrize("asked", [(), ("--vec", "8", "--lanes", "16")])

@@ -11,10 +11,10 @@ from spark_accel.fpga.engine import Engine
 from spark_accel.fpga.estimate import MOST_DSPS, Design, Estimate, dsps, estimate, fitting_layout
 from spark_accel.fpga.memory import Layout
 from spark_accel.fpga.stages import Stage, stages
-from spark_accel.networks.plan import Plan
+from spark_accel.networks.plan import MaxPool, Plan
 
 VECS, LANES, PIXELS, DRAINS, GROUPS = (8, 16, 32), (8, 16, 32, 64, 128), (7,), (1, 2, 4, 7), (1, 2, 4, 8)
-_POOL_COLUMNS = 64
+_POOL_COLUMNS = 64  # at least
 _UNLIMITED = 2**20
 
 
@@ -45,9 +45,11 @@ def fitting(
     """Designs that fit the board, as many engines of each shape as it takes."""
     for shape in _shapes(vec, lanes):
         found = _stages(plan, shape.pix)
+        pooled = (one.stored[1] for one in found if isinstance(one.pool, MaxPool))
         engine = Engine(
-            shape.vec, shape.lanes, shape.pix, shape.drain, 0, max(one.beats(shape) for one in found), _POOL_COLUMNS
-        )
+            shape.vec, shape.lanes, shape.pix, shape.drain, 0, max(one.beats(shape) for one in found),
+            max([_POOL_COLUMNS, *pooled]),
+        )  # fmt: skip
         for group in GROUPS:
             design = Design(engine, 1, group, clock_mhz or board.clock_mhz, winograd)
             best = _most_engines(found, board, design)
