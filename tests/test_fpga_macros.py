@@ -23,7 +23,7 @@ def compiler_refuses(family: str, defines: Mapping[str, int]) -> bool:
 @given(st.data())
 @pytest.mark.parametrize("family", sorted(TIERS))
 def test_the_host_refuses_what_the_kernels_refuse(family: str, data: st.DataObject) -> None:
-    names = sorted(TIERS[family].defines.keys() & {"VEC", "LANES", "PIX", "DRAIN", "FEATURES", "DEPTH"})
+    names = sorted(TIERS[family].defines.keys() & {"VEC", "LANES", "PIX", "DRAIN", "FEATURES", "DEPTH", "IN_FLIGHT"})
     small = st.one_of(st.integers(1, 40), st.sampled_from([64, 128, 1024]))
     defines = {**TIERS[family].defines, **{name: data.draw(small, name) for name in names}}
 
@@ -50,6 +50,7 @@ def test_the_macros_that_a_build_takes_by_itself_go_together(family: str, target
     [
         ("network", {"LANES": 7}, "LANES (7) must be a multiple of VEC (16)"),
         ("network", {"DRAIN": 8}, "DRAIN (8) must be at most PIX (7)"),
+        ("network", {"IN_FLIGHT": 13}, "IN_FLIGHT (13) must be 14 or more, or all stages wait for ever"),
         ("network", {"LANES": 2**31 - 1}, "macro LANES is 2147483647, expected a number from 1 to 1024"),
         ("network", {"LANES": True}, "macro LANES is True, expected a number"),
         ("network", {"WORDS": 0}, "macro WORDS is 0, expected a number from 1 to 2147483647"),

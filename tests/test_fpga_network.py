@@ -158,6 +158,13 @@ def test_batches_that_are_under_way_together_keep_their_images_and_their_results
         np.testing.assert_array_equal(logits, reference.run(plan, images))
 
 
+def test_a_way_back_with_room_for_two_segments_is_enough(emulator: ProcessPoolExecutor) -> None:
+    rng = np.random.default_rng(9)
+    plan = random_plan(rng)
+
+    assert_equals_reference(emulator, plan, random_images(rng, plan, 1), {**SHAPES[1], "IN_FLIGHT": 14})
+
+
 def test_a_profile_has_all_layers(emulator: ProcessPoolExecutor) -> None:
     rng = np.random.default_rng(4)
     plan = random_plan(rng)

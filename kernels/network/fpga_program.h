@@ -8,6 +8,10 @@
 #if LANES % VEC || DRAIN > PIX
 #error LANES must be a multiple of VEC, and DRAIN at most PIX
 #endif
+// A segment's sums leave the array while the next one's beats come: `maps` must be free to send two.
+#if IN_FLIGHT < 2 * ((PIX + DRAIN - 1) / DRAIN)
+#error IN_FLIGHT must have room for the messages of two segments, each PIX / DRAIN, rounded up
+#endif
 #define PARTS (LANES / VEC)                        // of a word: what one cycle multiplies
 #define MESSAGES ((PIX + DRAIN - 1) / DRAIN)       // in which the sums of a segment leave the array
 #define FAR (PIX * 4096)                           // more than padding goes to the left

@@ -33,7 +33,15 @@ def _of_network(defines: Mapping[str, int]) -> str:
     vec, lanes, pix, drain = (defines[name] for name in ("VEC", "LANES", "PIX", "DRAIN"))
     if lanes % vec:
         return f"LANES ({lanes}) must be a multiple of VEC ({vec})"
-    return f"DRAIN ({drain}) must be at most PIX ({pix})" if drain > pix else ""
+    if drain > pix:
+        return f"DRAIN ({drain}) must be at most PIX ({pix})"
+    least = 2 * -(-pix // drain)
+    if defines["IN_FLIGHT"] < least:
+        return (
+            f"IN_FLIGHT ({defines['IN_FLIGHT']}) must be {least} or more, or all stages wait for ever: two segments,"
+            f" each PIX ({pix}) / DRAIN ({drain}) messages"
+        )
+    return ""
 
 
 def _of_estimators(defines: Mapping[str, int]) -> str:
