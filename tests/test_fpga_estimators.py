@@ -176,6 +176,18 @@ def test_margins_of_any_size_give_the_references_loss_and_gradient(
     np.testing.assert_allclose(found.gradient, reference.gradient, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("exponent", [-95, -30, 0, 500])
+def test_weights_of_any_size_give_the_references_loss(emulator: ProcessPoolExecutor, exponent: int) -> None:
+    rng = np.random.default_rng(7)
+    data = as_partition(rng, rng.normal(size=(1000, 5)).astype(np.float32), 3, sparse=False, weighted=True)
+    data.columns["weights"][:] = 2.0**exponent * rng.random(1000)
+    matrix = rng.normal(size=(3, 5))
+
+    found = on_stages(emulator, data, "multinomial", matrix, np.zeros(3))
+
+    np.testing.assert_allclose(found.loss, expected(data, "multinomial", matrix, np.zeros(3)).loss, rtol=1e-12)
+
+
 def test_a_row_that_is_certain_of_its_label_keeps_the_digits_of_its_small_loss(emulator: ProcessPoolExecutor) -> None:
     data = as_partition(np.random.default_rng(0), np.ones((7, 1), np.float32), 1, sparse=False, weighted=False)
     data.columns["labels"][:] = 1

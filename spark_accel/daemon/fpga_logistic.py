@@ -15,7 +15,7 @@ from spark_accel.fpga import fixed_point
 from spark_accel.fpga.fixed_point import Ranges
 
 STAGES = ("rows", "margins", "multipliers", "gradient")
-_LARGEST_LOSS = 2.0**1000  # of all rows: its scale is a number, and no margin of them overflows
+_LARGEST_LOSS = 2.0**1000  # of a row and of all rows: its scale is a number, and no margin overflows
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class EngineLogistic:
         """Whether the stages have room for these coefficients, and doubles for the loss."""
         classes, features = matrix.shape
         fit = self.stages.shape.takes(stride(features), classes)
-        return fit and self._most_loss(matrix, intercepts) < _LARGEST_LOSS
+        return fit and self._most_loss(matrix, intercepts) * max(self.ranges.weight, 1.0) < _LARGEST_LOSS
 
     def multinomial(self, data: DeviceRows, matrix: Float64, intercepts: Float64) -> Callable[[], LogisticSums]:
         """See Engine. A binomial loss is that of two classes, the first with coefficients of 0."""
@@ -39,7 +39,7 @@ class EngineLogistic:
         beats, groups = shape.beats(width), shape.groups(classes)
         copies, words = shape.copies(width, classes), shape.sum_words_for(width, classes)
         scales, weight_scale = fixed_point.scale(self.ranges.totals), fixed_point.scale_of_one(self.ranges.weight)
-        exponent = fixed_point.wide_exponent(self._most_loss(matrix, intercepts))
+        exponent = fixed_point.wide_exponent(self._most_loss(matrix, intercepts) * self.ranges.weight)
         bias = np.full(groups * shape.lanes, -np.inf)
         bias[:classes] = intercepts
         coefficients_there = constant(queue, self.stages.by_group(matrix))
@@ -78,8 +78,8 @@ class EngineLogistic:
         return then(run.wait, made)
 
     def _most_loss(self, matrix: Float64, intercepts: Float64) -> float:
-        """No loss is more: a row's is at most the logarithm of the classes and the difference of its margins."""
+        """No row's loss is more: it is at most the logarithm of the classes and the difference of its margins."""
         with np.errstate(over="ignore", invalid="ignore"):
             largest = self.ranges.largest[: matrix.shape[1]]
             margin = float((np.abs(matrix) @ largest + np.abs(intercepts)).max())
-            return (2.0 * margin + log(len(matrix)) + 1.0) * max(self.ranges.weight, 1.0)
+            return 2.0 * margin + log(len(matrix)) + 1.0
