@@ -98,6 +98,21 @@ def test_distances_beyond_float32_find_the_nearest_centre(emulator: ProcessPoolE
     assert_is_a_step(on_stages(emulator, data, "lloyd", centres), data, centres, PRECISION)
 
 
+def test_squares_that_a_board_takes_for_zero_decide_nothing(emulator: ProcessPoolExecutor) -> None:
+    # To the first centre all squares are subnormal, which boards have not; the second one is nearer.
+    centres = np.stack([np.full(2048, 2.0**-63.2), np.zeros(2048)])
+    centres[1, 0] = 2.0**-58.4
+    x = np.zeros((2, 2048), np.float32)
+    x[1] = 1.0
+    data = as_partition(np.random.default_rng(0), x, 1, sparse=False, weighted=False)
+
+    found, trips = run(emulator, data, "costs", centres)
+
+    assert found.nearest[0] == 1
+    either = estimator_trips.kmeans(shape_of("kmeans", {}), 2, 2048, 2, uncertain=2)
+    assert trips["distances"] == either["distances"]
+
+
 def test_a_cost_loses_nothing_where_rows_are_far_from_zero_and_near_their_centres(
     emulator: ProcessPoolExecutor,
 ) -> None:

@@ -16,7 +16,7 @@ from spark_accel.fpga.fixed_point import Ranges
 STAGES = ("rows", "scores", "distances", "sums")
 _LARGEST_CENTRE = 2.0**120  # float32 pairs have no larger sums
 _UNIT = 2.0**-24  # half the distance from 1 to the next float32
-_TINY = 2.0**-120  # more than what squares that underflow lack, of all features together
+_TINY = 2.0**-123  # of a feature, more than what its difference, its square and their sums lack that underflow
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,14 @@ class EngineKMeans:
         # distances are compared, whose difference is rounded, too.
         ring = self.stages.defines["RING"]
         additions = self.stages.shape.vec.bit_length() + ring.bit_length() + -(-beats // ring)
-        rounding = np.float32(2 * (12 + additions) * _UNIT)
+        rounding, tiny = np.float32(2 * (12 + additions) * _UNIT), np.float32(stride(features) * _TINY)
         for chunk in data:
             first = sizes(chunk, beats)
             yield (
                 chunk,
                 {
                     "rows": (*first, groups, chunk.values),
-                    "scores": (*first, groups, np.int32(k), pairs_there, rounding, np.float32(_TINY)),
+                    "scores": (*first, groups, np.int32(k), pairs_there, rounding, tiny),
                     "distances": (*first, np.int32(k), centres_there),
                 },
             )
