@@ -62,6 +62,9 @@ class BoardEngine(Protocol):
     def take(self, family: str, tier: Tier, program: "cl.Program") -> None:
         """Has a family run on a bitstream from now on."""
 
+    def check(self, family: str, double: bool = False) -> None:
+        """Raises AccelError where a family can't run on the board, on float64 rows if `double`."""
+
     def activate(self, family: str) -> None:
         """Gives the board a family's program."""
 
@@ -81,14 +84,20 @@ class Estimators:
         self.kept: ContentCache[Any] = ContentCache(self.engine, memory_budget.of_device(device), most)
 
     def model(self, name: str) -> "EstimatorBackend":
-        """The built-in model `name`; raises BackendError if there is none."""
+        """The built-in model `name`; raises BackendError if there is none, or none for this device."""
         kernel = name.removesuffix("_fp64")
         if kernel not in KERNELS:
             raise BackendError(
                 f"Invalid argument: backend 'estimator' is for the built-in models ({', '.join(KERNELS)}), not for"
                 f" '{name}'"
             )
-        return EstimatorBackend(self, kernel)
+        family = next(family for family in FAMILIES if kernel.startswith(family))
+        try:
+            if self.board is not None:
+                self.board.check(family, double=kernel != name)
+        except AccelError as error:
+            raise BackendError(f"Internal: {error}") from error
+        return EstimatorBackend(self, kernel, family)
 
     def take(self, bitstream: "Built") -> None:
         """Has the family that a bitstream is of run on it from now on."""
@@ -104,10 +113,10 @@ class Estimators:
 class EstimatorBackend:
     """See the file's head."""
 
-    def __init__(self, shared: Estimators, kernel: str) -> None:
+    def __init__(self, shared: Estimators, kernel: str, family: str) -> None:
         self._shared = shared
         self._kernel = KERNELS[kernel]
-        self._family = next(family for family in FAMILIES if kernel.startswith(family))
+        self._family = family
 
     @property
     def program(self) -> str:

@@ -1,18 +1,19 @@
 """The estimators' kernels on an FPGA: `FpgaEngine`, one of the engines that `estimators/sums.py` defines.
 
 It gives dense float32 partitions to the stages of the tier `fpga` (docs/fpga-engine.md). What these can't take, or not
-as exactly as other tiers, the portable kernels compute on the same device: sparse and float64 rows, more sets than fit
-on the chip, numbers that have no fixed point.
+as exactly as other tiers, the portable kernels compute on the same device, if that can compile them: sparse and float64
+rows, more sets than fit on the chip, numbers that have no fixed point.
 """
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyopencl as cl
 
 from spark_accel.daemon import fpga_kmeans, fpga_logistic, fpga_naive_bayes, kernels
-from spark_accel.daemon.board_program import reloaded
+from spark_accel.daemon.board_program import reloaded, reloaded_kernels
 from spark_accel.daemon.devices import properties
 from spark_accel.daemon.estimator_kernels import FAMILIES
 from spark_accel.daemon.fpga_kmeans import EngineKMeans
@@ -20,6 +21,7 @@ from spark_accel.daemon.fpga_logistic import EngineLogistic
 from spark_accel.daemon.fpga_naive_bayes import EngineNaiveBayes
 from spark_accel.daemon.fpga_stages import Stages
 from spark_accel.daemon.opencl_estimators import OpenCLEngine, check_sets
+from spark_accel.daemon.opencl_program import Program
 from spark_accel.daemon.opencl_rows import DeviceRows
 from spark_accel.estimators.rows import Rows
 from spark_accel.estimators.sums import ClassSums, Float64, Found, LloydSums, LogisticSums, NearestCentres, then
@@ -29,31 +31,56 @@ TIER, OTHERWISE = kernels.BITSTREAMS, "portable"
 _STAGES = {"kmeans": fpga_kmeans.STAGES, "logistic": fpga_logistic.STAGES, "naive_bayes": fpga_naive_bayes.STAGES}
 
 
+class _Taken(NamedTuple):
+    """A bitstream, in the engine's context."""
+
+    tier: kernels.Tier
+    program: cl.Program
+
+
 class FpgaEngine(OpenCLEngine):
-    """See Engine. Not for several threads at once. `tiers` are the families', by default the manifests'.
+    """See Engine. Not for several threads at once, save `take` and `check`. `tiers` are the families', by default the
+    manifests'.
 
     Raises kernels.KernelError where the device suits no tier. Stages are built when a family is first used. `trips` are
     the iterations that each stage made for the last answer; none where the portable kernels gave it.
     """
 
     def __init__(self, device: cl.Device, tiers: Sequence[kernels.Tier] | None = None) -> None:
-        super().__init__(device, OTHERWISE)
-        chosen = tiers or [kernels.choose(family, TIER, properties(device)) for family in FAMILIES]
+        has = properties(device)
+        self._compiles = has.compiler
+        super().__init__(device, OTHERWISE, FAMILIES if has.compiler else ())
+        chosen = tiers or [kernels.choose(family, TIER, has) for family in FAMILIES]
         self._tiers = {tier.source.parent.name: tier for tier in chosen}
-        self._stages: dict[str, Stages] = {}
-        self._programs_of: dict[str, cl.Program] = {}  # by family: of bitstreams
+        self._taken: dict[str, _Taken] = {}  # by family, the latest
+        self._stages: dict[str, tuple[_Taken | None, Stages]] = {}  # by family, with what they were made of
         self._ranges: weakref.WeakKeyDictionary[DeviceRows, Ranges] = weakref.WeakKeyDictionary()
         self.trips: Mapping[str, int] = {}
 
     def take(self, family: str, tier: kernels.Tier, program: cl.Program) -> None:
-        """Has a family run on a bitstream from now on."""
-        self._tiers[family] = tier
-        self._programs_of[family] = reloaded(program, self._context)
-        self._stages.pop(family, None)
+        """Has a family run on a bitstream from now on; what is under way ends on what it has begun on."""
+        self._taken[family] = _Taken(tier, reloaded(program, self._context))
+
+    def check(self, family: str, double: bool = False) -> None:
+        """Raises kernels.KernelError where a family can't run here, on float64 rows if `double`: the device can compile
+        nothing, and has no bitstream."""
+        if self._compiles:
+            return
+        nothing = f"device '{self._queue.device.name.strip()}' compiles nothing"
+        if double:
+            raise kernels.KernelError(f"{nothing}, and bitstreams of '{family}' take float32 rows: use another device")
+        if family not in self._taken:
+            raise kernels.KernelError(
+                f"{nothing}, and no bitstream of the kernels of '{family}' is loaded: `spark-accel kernels build"
+                f" --family {family}` makes one, load its model first"
+            )
 
     def activate(self, family: str) -> None:
         """Gives the board a family's program."""
-        self._of(family).activate()
+        before = self._stages.get(family)
+        stages = self._of(family)
+        if before is not None and stages is before[1]:  # others the board has just been given
+            stages.activate()
 
     def load(self, rows: Rows, resident: bool) -> DeviceRows:
         """See Engine."""
@@ -121,12 +148,24 @@ class FpgaEngine(OpenCLEngine):
         return engine if engine.takes(matrix, intercepts) else None
 
     def _of(self, family: str) -> Stages:
-        if family not in self._stages:
-            program = self._programs_of.get(family)
-            self._stages[family] = Stages(
-                self._queue, self._kept, self._tiers[family], _STAGES[family], program=program
+        """The stages of a family's latest bitstream, whose macros are those of its record, or of its source."""
+        taken = self._taken.get(family)
+        made_of, stages = self._stages.get(family, (None, None))
+        if stages is None or made_of is not taken:
+            self.check(family)
+            tier = self._tiers[family] if taken is None else taken.tier
+            program = None if taken is None else reloaded_kernels(taken.program, self._context, tier.defines)
+            stages = Stages(self._queue, self._kept, tier, _STAGES[family], program=program)
+            self._stages[family] = taken, stages
+        return stages
+
+    def _program(self, family: str, data: DeviceRows) -> Program:
+        if not self._compiles:
+            raise kernels.KernelError(
+                f"device '{self._queue.device.name.strip()}' compiles nothing, and its stages of '{family}' can't take"
+                " this partition or request: docs/fpga-engine.md says which they take; use another device for others"
             )
-        return self._stages[family]
+        return super()._program(family, data)
 
     def _on(self, stages: Stages, data: DeviceRows, begin: Callable[[], Callable[[], Found]]) -> Callable[[], Found]:
         def answered(found: Found) -> Found:

@@ -7,7 +7,7 @@ kernels of a family are given and answer `opencl_kmeans.py`'s, `opencl_logistic.
 import contextlib
 import itertools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyopencl as cl
@@ -29,14 +29,14 @@ from spark_accel.estimators.sums import ClassSums, Float64, Found, LloydSums, Lo
 class OpenCLEngine:
     """See Engine. Not for several threads at once.
 
-    `tier` is the setting `kernels`. Raises kernels.KernelError where the device suits no tier. Kernels are compiled
-    when a family is first used on data of a type.
+    `tier` is the setting `kernels`. Raises kernels.KernelError where the device suits no tier. Kernels of `families`
+    are compiled when one is first used on data of a type.
     """
 
-    def __init__(self, device: cl.Device, tier: str = "auto") -> None:
+    def __init__(self, device: cl.Device, tier: str = "auto", families: Sequence[str] = FAMILIES) -> None:
         self._context = cl.Context([device])
         self._queue = cl.CommandQueue(self._context)
-        self._programs = Programs(self._context, FAMILIES, tier)
+        self._programs = Programs(self._context, families, tier)
         self._kept = Kept(self._queue)
         self._staging = Staging(self._queue)
         self._sums = Sums(self._queue, self._kept)
