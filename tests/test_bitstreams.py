@@ -243,6 +243,7 @@ def test_a_record_with_other_macros_than_the_binarys_is_noticed_before_anything_
     log = (daemon.repository.parent / "daemon.log").read_text()
     assert "model 'small' failed: the bitstream was built with LANES=32, and bitstream.json says otherwise" in log
     assert "Traceback" not in log
+    assert board(daemon).program == ""
 
     facts["defines"]["LANES"] = 32
     record.write_text(json.dumps(facts))

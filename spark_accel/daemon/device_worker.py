@@ -88,7 +88,10 @@ class Worker:
             return
         now = time.monotonic_ns()
         if program != self.board.program:
-            self.board.given(program, answer.get("programmed_ns", 0), now)
+            if "programmed_ns" not in answer:  # it could not be given that, and holds who knows what
+                self.board.lost()
+                return
+            self.board.given(program, answer["programmed_ns"], now)
         self.board.ran(took, now)
 
     @property

@@ -66,7 +66,7 @@ class Reprogramming:
         return min([*changes, *(max(self._since + int(self._cost), one) for one in urgent)])
 
     def lost(self) -> None:
-        """The board's process has ended: the next one gives it a program anew."""
+        """Nobody knows what the board holds, since its process has ended or could not give it a program."""
         self.program = ""
 
     def ran(self, took: int, now: int) -> None:
