@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from spark_accel.daemon import model_folder
+from spark_accel.daemon import builtin_models, model_folder
 from spark_accel.daemon.link import Header
 from spark_accel.daemon.model_config import ModelLoadError
 from spark_accel.daemon.model_folder import Fingerprint
@@ -62,8 +62,9 @@ class LoadedModels:
         return key in self._models
 
     def in_order(self) -> Iterator[tuple[int, Loaded]]:
-        """All of them, in the order in which they are to be loaded."""
-        return iter(sorted(self._models.items()))
+        """All of them, in the order in which they are to be loaded: a network is on the bitstream that is there then,
+        estimators on a board follow the latest one, which may be all that the board can run of them."""
+        return iter(sorted(self._models.items(), key=lambda one: (_is_of_estimator(one[1]), one[0])))
 
     def _runs_on(self, key: int) -> bool:
         """Whether a model that is served has this bitstream: a network its own, estimators their family's latest."""
@@ -72,3 +73,7 @@ class LoadedModels:
         later = any(other > key and one.provides.partition(":")[0] == family for other, one in self._models.items())
         wanted = {one.program for one in self._models.values() if one.served}
         return bool(provides) and (provides in wanted or (family in wanted and not later))
+
+
+def _is_of_estimator(one: Loaded) -> bool:
+    return bool(one.program) and one.model["config"].get("backend") == builtin_models.BACKEND
