@@ -262,3 +262,10 @@ def test_a_page_that_can_not_be_written_or_is_another_is_an_error(
         app(["fpga", "boards", "--markdown", str(tmp_path / file), *options], standalone_mode=False)
 
     assert reason in capsys.readouterr().err
+
+
+def test_a_check_without_a_page_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        app(["fpga", "boards", "--check"], standalone_mode=False)
+
+    assert "--check needs --markdown FILE" in capsys.readouterr().err

@@ -63,6 +63,8 @@ def _boards(
     from spark_accel.errors import ConfigurationError  # noqa: PLC0415 - each command loads only what it needs
     from spark_accel.fpga import board_page  # noqa: PLC0415
 
+    if check and markdown_file is None:
+        raise ConfigurationError("--check needs --markdown FILE: the page that is to be what the model predicts")
     text = board_page.page()
     if markdown_file is None:
         print(text, end="")
