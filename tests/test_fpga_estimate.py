@@ -65,6 +65,14 @@ def test_slow_memory_makes_layers_wait_for_their_weights() -> None:
     assert starved.external_share == pytest.approx(1.0, abs=0.05)
 
 
+def test_images_are_computed_no_faster_than_they_come_from_the_host() -> None:
+    starved = predicted(board=replace(STRATIX, host_gb_s=0.1))
+
+    assert starved.host_share == pytest.approx(1.0)
+    assert starved.images_per_second == pytest.approx(predicted().images_per_second / predicted().host_share * 0.1 / 12)
+    assert starved.external_gb_s < predicted().external_gb_s
+
+
 def test_a_group_reads_the_late_layers_weights_once() -> None:
     alone, together = predicted(group=1), predicted(group=4)
 

@@ -115,6 +115,8 @@ def estimate(stages: Sequence[Stage], board: Board, design: Design, layout: Layo
         passes, images = (design.group, 1) if number < layout.split else (1, design.group)
         group += passes * _cycles(layer, images, bytes_per_cycle, engine)
         weights += passes * layer.weight_bytes
+    host_bytes_per_cycle = board.host_gb_s * 1e3 / design.clock_mhz / design.engines
+    group = max(group, image_bytes * design.group / host_bytes_per_cycle)  # images come while others are computed
     one = loading + sum(_cycles(layer, 1, bytes_per_cycle, engine) for layer in layers)
     per_second = design.engines * design.group / (group / design.clock_mhz / 1e6)
     used = replace(engine, words=layout.words)
