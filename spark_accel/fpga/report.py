@@ -16,7 +16,7 @@ ASSUMPTIONS = (
     "Every figure is predicted, by calculation; no board has been measured. Trips of the loops are those that the"
     f" kernels count on the emulator. Assumed: a cycle a trip, the clock, {MEMORY_EFFICIENCY:.0%} of the external"
     f" memory's peak, {FILL} cycles a layer to fill the stages; designs fit up to {MOST_DSPS:.0%} of the DSPs and"
-    f" {MOST_MEMORY:.0%} of the on-chip memory."
+    f" {MOST_MEMORY:.0%} of the on-chip memory, in which channels are not counted."
 )
 
 
