@@ -20,10 +20,9 @@ _AS_MUCH = 0.1  # by which work may differ: ResNet50 v1.5 has 6 % more than Kera
 
 @dataclass(frozen=True)
 class NetworkInputs:
-    """`name` says which network, `side` the height and width that it takes, `work`
-    its multiplications for an image. `onnx` is empty where only our quantised
-    form is there; `right` holds the classes of `labelled` where labels are given. Images are .npy files, uint8 RGB
-    [n, height, width, 3]."""
+    """`name` says which network, `side` the height and width that it takes, `work` its multiplications for an image.
+    `onnx` is empty where only our quantised form is there; `right` holds the classes of `labelled` where labels are
+    given. Images are .npy files, uint8 RGB [n, height, width, 3]."""
 
     name: str
     side: tuple[int, int]
