@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_bench import run
+from test_bench import told
 
 from spark_accel.bench import random_network, suite
 from spark_accel.bench.network_inputs import prepare
@@ -13,11 +13,11 @@ from spark_accel.networks import calibration_images
 
 
 def test_the_help_of_a_bench_has_the_names_of_its_peers() -> None:
-    assert "scikit-learn, mllib" in run("kmeans", "--help").stdout
+    assert "scikit-learn, mllib" in told("kmeans", "--help").stdout
 
 
 def test_the_help_of_a_bench_has_the_options_that_it_takes_and_no_others() -> None:
-    said = {name: run(name, "--help").stdout for name in ("kmeans", "all")}
+    said = {name: told(name, "--help").stdout for name in ("kmeans", "all")}
 
     assert ["--batches" in text for text in said.values()] == [False, True]
     assert all("--scale" in text for text in said.values())
@@ -60,7 +60,7 @@ def test_options_that_a_bench_does_not_take_are_not_said_to_be_its_own() -> None
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_measured(arguments: list[str], said: str) -> None:
-    done = run(*arguments)
+    done = told(*arguments)
 
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_bench import run, turn
+from test_bench import told, turn
 
 from spark_accel.bench import fit_tables, machine, markdown, network_tables, page, plots, results, terminal
 from spark_accel.bench.shown import Headline, headline_table
@@ -127,7 +127,7 @@ def test_a_report_prints_no_layers(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     results.write(document(resnet50=network(profile=True)), file)
 
-    assert "time by layer" not in run("report", file).stdout
+    assert "time by layer" not in told("report", file).stdout
 
 
 def test_results_from_before_the_blas_of_stock_was_noted_say_nothing_of_it() -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException, PythonException
-from test_bench import launched, run, turn
+from test_bench import launched, run, told, turn
 
 from spark_accel.bench import (
     fits,
@@ -146,7 +146,7 @@ def test_results_and_pages_are_not_written_into_one_file(tmp_path: Path) -> None
         ("kmeans", "--json", file, "--html", file),
         *(("report", file, one, file) for one in ("--markdown", "--html")),
     ]
-    done = [run(*way) for way in ways]
+    done = [told(*way) for way in ways]
 
     said = f"spark-accel: {file} is named twice: results and each page need a file of their own\n"
     assert [one.stderr for one in done] == [said] * 3
@@ -158,7 +158,7 @@ def test_a_page_that_can_not_be_written_is_one_line(option: str, tmp_path: Path)
     file = tmp_path / "result.json"
     results.write(results.document(machine.facts(1), {}), file)
 
-    done = run("report", file, option, "/dev/full")
+    done = told("report", file, option, "/dev/full")
 
     assert done.stderr == "spark-accel: /dev/full can't be written: No space left on device\n"
 
@@ -185,7 +185,7 @@ def test_a_file_without_results_is_refused_in_one_line(text: str, tmp_path: Path
     file = tmp_path / "other.json"
     file.write_text(text)
 
-    done = run("report", file)
+    done = told("report", file)
 
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
@@ -210,7 +210,7 @@ def test_damaged_results_are_refused_in_one_line_that_names_the_file(
     file = tmp_path / "damaged.json"
     results.write(results.document(machine.facts(1), {"resnet50": result}), file)
 
-    done = run("report", file, *(text.format(tmp=tmp_path) for text in way))
+    done = told("report", file, *(text.format(tmp=tmp_path) for text in way))
 
     assert done.returncode == 1
     assert done.stderr.startswith(f"spark-accel: {file} can't be shown")
@@ -233,7 +233,7 @@ def test_what_only_the_plots_need_is_asked_for_as_well(tmp_path: Path) -> None:
     file = tmp_path / "damaged.json"
     results.write(results.document(machine.facts(1), {"resnet50": result}), file)
 
-    done = run("report", file, "--html", tmp_path / "page.html")
+    done = told("report", file, "--html", tmp_path / "page.html")
 
     assert done.stderr.startswith(f"spark-accel: {file} can't be shown")
     assert done.stderr.count("\n") == 1
@@ -243,7 +243,7 @@ def test_a_check_writes_nothing(tmp_path: Path) -> None:
     file, text, page = tmp_path / "result.json", tmp_path / "page.md", tmp_path / "page.html"
     results.write(results.document(machine.facts(1), {}), file)
 
-    done = run("report", file, "--check", "--markdown", text, "--html", page)
+    done = told("report", file, "--check", "--markdown", text, "--html", page)
 
     assert done.stderr == f"spark-accel: {text} does not exist: without --check it is made\n"
     assert list(tmp_path.iterdir()) == [file]
@@ -253,7 +253,7 @@ def test_a_check_needs_the_page_that_it_is_of(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     results.write(results.document(machine.facts(1), {}), file)
 
-    assert run("report", file, "--check").stderr.startswith("spark-accel: --check needs --markdown FILE")
+    assert told("report", file, "--check").stderr.startswith("spark-accel: --check needs --markdown FILE")
 
 
 def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
