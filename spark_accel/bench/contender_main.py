@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from spark_accel.bench import failure
 from spark_accel.bench.contender import Contender, Job
 
 _CLASSES = {
@@ -80,7 +81,7 @@ def _answer(answers: TextIO, work: Any) -> Any:  # noqa: ANN401
         found = work()
         told = {"answer": None if isinstance(found, Contender) else found}
     except Exception as error:  # one contender's failure is a line in the results
-        found, told = None, {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+        found, told = None, {"error": failure.line(error)}
     answers.write(json.dumps(told) + "\n")
     answers.flush()
     return found

@@ -12,7 +12,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from spark_accel.bench import added_latency, added_latency_triton, identity_clients, identity_servers, peers, progress
+from spark_accel.bench import (
+    added_latency,
+    added_latency_triton,
+    failure,
+    identity_clients,
+    identity_servers,
+    peers,
+    progress,
+)
 from spark_accel.bench.added_latency import Added
 from spark_accel.bench.identity_clients import VALUES, Turn
 from spark_accel.bench.interruption import UntilInterrupted
@@ -106,7 +114,7 @@ def _told(server: _Server, reasons: dict[_Server, str]) -> Iterator[None]:
     except Exception as error:  # a peer's failure is a line in the results
         if server is _OURS:
             raise
-        reasons[server] = f"it failed: {type(error).__name__}: {error}".splitlines()[0]
+        reasons[server] = f"it failed: {failure.line(error)}"
         progress.say(f"{server.title}: {reasons[server]}")
 
 

@@ -21,7 +21,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from spark_accel import settings
-from spark_accel.bench import estimator_kernels, peers, progress, training_sets
+from spark_accel.bench import estimator_kernels, failure, peers, progress, training_sets
 from spark_accel.bench.interruption import UntilInterrupted
 from spark_accel.bench.options import Options
 from spark_accel.bench.spark_session import session
@@ -208,7 +208,7 @@ class _Scikit:
         try:
             return work()
         except Exception as error:  # whatever it raises
-            self.failed = f"{type(error).__name__}: {error}".splitlines()[0]
+            self.failed = failure.line(error)
             progress.say(f"scikit-learn: {self.failed}")
             return None
 

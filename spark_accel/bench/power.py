@@ -35,10 +35,13 @@ class Meter:
     def sampling(self) -> Iterator[list[float]]:
         """Watts of the moment, again and again while something is measured; none where no sensor has them."""
         samples: list[float] = []
+        if not self.moments:
+            yield samples
+            return
         stop = threading.Event()
 
         def sample() -> None:
-            ends = not self.moments
+            ends = False
             while not ends:  # short work is looked at when it ends
                 ends = stop.wait(_SAMPLE_SECONDS)
                 with contextlib.suppress(OSError, ValueError):  # a sensor that is busy

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spark_accel.bench import output
+from spark_accel.bench import failure, output
 from spark_accel.errors import ConfigurationError
 
 _FORMAT = 1
@@ -40,7 +40,7 @@ def damage_named(*paths: Path) -> Iterator[None]:
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        names, reason = ", ".join(map(str, paths)), f"{type(error).__name__}: {error}".splitlines()[0]
+        names, reason = ", ".join(map(str, paths)), failure.line(error)
         raise ConfigurationError(f"{names} can't be shown, parts are missing or of a wrong type: {reason}") from error
 
 

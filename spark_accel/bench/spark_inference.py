@@ -20,7 +20,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql.functions import broadcast, col
 
 from spark_accel import endpoint, settings
-from spark_accel.bench import peers, progress, spark_udfs
+from spark_accel.bench import failure, peers, progress, spark_udfs
 from spark_accel.bench.contender import Job
 from spark_accel.bench.interruption import UntilInterrupted
 from spark_accel.bench.network_inputs import NetworkInputs, prepare
@@ -136,7 +136,7 @@ def _contenders(inputs: NetworkInputs, options: Options, folder: Path) -> tuple[
             try:
                 path = _openvino_model(inputs, options, folder)
             except Exception as error:  # a peer's failure is a line in the results
-                skipped.append({"title": peer.title, "reason": f"{type(error).__name__}: {error}".splitlines()[0]})
+                skipped.append({"title": peer.title, "reason": failure.line(error)})
                 continue
             found.append(_Contender(name, "pandas UDF, OpenVINO int8", partial(spark_udfs.openvino_udf, path)))
         else:

@@ -66,13 +66,14 @@ class FpgaEngine(OpenCLEngine):
         nothing, and has no bitstream."""
         if self._compiles:
             return
-        nothing = f"device '{self._queue.device.name.strip()}' compiles nothing"
         if double:
-            raise kernels.KernelError(f"{nothing}, and bitstreams of '{family}' take float32 rows: use another device")
+            raise kernels.KernelError(
+                f"{self._compiles_nothing}, and bitstreams of '{family}' take float32 rows: use another device"
+            )
         if family not in self._taken:
             raise kernels.KernelError(
-                f"{nothing}, and no bitstream of the kernels of '{family}' is loaded: `spark-accel kernels build"
-                f" --family {family}` makes one, load its model first"
+                f"{self._compiles_nothing}, and no bitstream of the kernels of '{family}' is loaded: `spark-accel"
+                f" kernels build --family {family}` makes one, load its model first"
             )
 
     def activate(self, family: str) -> None:
@@ -159,11 +160,15 @@ class FpgaEngine(OpenCLEngine):
             self._stages[family] = taken, stages
         return stages
 
+    @property
+    def _compiles_nothing(self) -> str:
+        return f"device '{self._queue.device.name.strip()}' compiles nothing"
+
     def _program(self, family: str, data: DeviceRows) -> Program:
         if not self._compiles:
             raise kernels.KernelError(
-                f"device '{self._queue.device.name.strip()}' compiles nothing, and its stages of '{family}' can't take"
-                " this partition or request: docs/fpga-engine.md says which they take; use another device for others"
+                f"{self._compiles_nothing}, and its stages of '{family}' can't take this partition or request:"
+                " docs/fpga-engine.md says which they take; use another device for others"
             )
         return super()._program(family, data)
 

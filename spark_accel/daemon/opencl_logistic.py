@@ -65,7 +65,7 @@ class Logistic:
             Call(program, "multinomial", data, parameters),
             gradient + lanes + 1,
             lambda chunk: check_labels(chunk, classes),
-            8 * (tile * (chunk + 8) + (most * 3 // 2 + tile) * lanes),
+            8 * (tile * (chunk + 8) + (most * 3 // 2 + tile) * lanes),  # as SCRATCH_LENGTH of multinomial.h
         )
 
         def made(found: Float64) -> LogisticSums:
